@@ -1,1 +1,6 @@
-//! (to be written)
+//! What decides: configuration and metadata, as plain state machines without I/O.
+//!
+//! Nothing here is generic over the runtime: functions take what they need (time, randomness, the current
+//! image) and return what is to be done. `broker/server` does it.
+
+pub mod config;
