@@ -1,1 +1,39 @@
-//! (to be written)
+//! The scenario format: what a file may say, what a seed makes of it, and every error in between.
+//!
+//! A [`Scenario`] is read from strict TOML ([`Scenario::load`]); all errors of a file are reported at once,
+//! each with its place, its value and the choices. [`Scenario::resolve`] draws everything that is left open
+//! from a seed and gives a [`Plan`]: an explicit schedule that can be saved, edited, loaded and run without
+//! the generator. This crate runs nothing: `sim/cluster` runs plans, `cli` and the test attribute make them.
+
+mod check;
+mod fault;
+mod names;
+mod plan;
+mod ranges;
+mod scenario;
+mod seed;
+mod selector;
+mod units;
+mod workload;
+
+pub use check::{ANOMALIES, CHECKERS, Check, CheckKind, EVENTS, Expect};
+pub use fault::{
+    Capability, Direction, DiskOp, Dist, Every, Fault, FaultKind, FileClass, Forgets, Lasting, Shape,
+};
+pub use names::{choices, nearest};
+pub use plan::{
+    Action, ConsumerPlan, Cut, Durability, PLAN_VERSION, Plan, ProducerPlan, RunPlan, ScheduledFault,
+    TopicPlan, TopologyPlan, WorkloadAction, WorkloadPlan,
+};
+pub use ranges::{CountRange, DurRange, Range, SignedDurRange, SizeRange};
+pub use scenario::{
+    AckMeans, Budget, Controllers, DiskModel, NetworkModel, PropertyValue, Run, SCHEMA_VERSION, Scenario,
+    SimTarget, StopOn, Targets, Topic, Topology,
+};
+pub use seed::{Seed, Seeds, Shard};
+pub use selector::{FORMS, PartitionRef, Selector};
+pub use units::{Dur, Leaf, Probability, Rate, SignedDur, Size, Unit};
+pub use workload::{
+    AcksSetting, AppendUnique, CompressionType, ConsumerProperties, Poll, ProducerProperties, Start,
+    Workload, WorkloadKind,
+};
