@@ -1,1 +1,23 @@
-//! (to be written)
+//! Kafka frames to typed requests and back; record batches; metadata records. Pure: no clock, no I/O.
+//!
+//! Messages are the structs of `kafka-protocol`, re-exported as [`kafka`].
+
+pub mod api;
+pub mod batch;
+pub mod error;
+mod schema;
+pub mod versions;
+mod frame;
+mod parts;
+
+pub use api::{Api, Request, Response};
+pub use error::ErrorCode;
+pub use frame::{
+    RequestError, RequestHeader, ResponseError, decode_request, decode_response, encode_request, encode_response,
+    response_correlation_id,
+};
+pub use parts::Parts;
+pub use schema::memory_max;
+
+pub use kafka_protocol as kafka;
+pub use kafka_protocol::protocol::StrBytes;
