@@ -6,14 +6,20 @@
 //! the generator. This crate runs nothing: `sim/cluster` runs plans, `cli` and the test attribute make them.
 
 mod check;
+mod document;
 mod fault;
+mod load;
 mod names;
+mod overrides;
 mod plan;
+mod problem;
 mod ranges;
+mod resolve;
 mod scenario;
 mod seed;
 mod selector;
 mod units;
+mod validate;
 mod workload;
 
 pub use check::{ANOMALIES, CHECKERS, Check, CheckKind, EVENTS, Expect};
@@ -25,6 +31,7 @@ pub use plan::{
     Action, ConsumerPlan, Cut, Durability, PLAN_VERSION, Plan, ProducerPlan, RunPlan, ScheduledFault,
     TopicPlan, TopologyPlan, WorkloadAction, WorkloadPlan,
 };
+pub use problem::{Problem, Problems};
 pub use ranges::{CountRange, DurRange, Range, SignedDurRange, SizeRange};
 pub use scenario::{
     AckMeans, Budget, Controllers, DiskModel, NetworkModel, PropertyValue, Run, SCHEMA_VERSION, Scenario,

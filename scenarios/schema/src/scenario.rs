@@ -247,7 +247,7 @@ unit!(PropertyValue);
 
 impl Unit for PropertyValue {
     const FORMAT: &'static str = "property value";
-    const TYPES: &'static [&'static str] = &["string", "number", "integer", "boolean"];
+    const TYPES: &'static [&'static str] = &["string", "number", "boolean"];
     const EXAMPLE: &'static str = "65536, true or \"delete\"";
     fn read(leaf: Leaf<'_>) -> Result<Self, String> {
         Ok(PropertyValue(leaf.to_string()))
