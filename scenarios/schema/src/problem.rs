@@ -77,7 +77,7 @@ impl Problems {
         let handler = GraphicalReportHandler::new_themed(theme).with_width(width);
         let mut shown = String::new();
         for problem in &self.problems {
-            let place = InPlace { problem, source: &self.source };
+            let place = InPlace { problem, file: &self.source };
             handler.render_report(&mut shown, &place).expect("writing to a string");
         }
         shown
@@ -119,12 +119,12 @@ impl Diagnostic for Problems {
 #[error("{problem}")]
 struct InPlace<'a> {
     problem: &'a Problem,
-    source: &'a NamedSource<String>,
+    file: &'a NamedSource<String>,
 }
 
 impl Diagnostic for InPlace<'_> {
     fn source_code(&self) -> Option<&dyn miette::SourceCode> {
-        (!self.source.inner().is_empty()).then_some(self.source)
+        (!self.file.inner().is_empty()).then_some(self.file)
     }
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         self.problem.help()
