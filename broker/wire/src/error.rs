@@ -242,15 +242,24 @@ mod tests {
             let theirs = format!("{:?}", ResponseError::try_from_code(code).expect("an error"));
             let ours = ErrorCode(code).name().expect("every code has a name");
             let (ours, theirs) = (plain(ours), plain(&theirs));
-            assert!(ours == theirs || ours == format!("{theirs}exception"), "code {code}: {ours} or {theirs}");
+            assert!(
+                ours == theirs || ours == format!("{theirs}exception"),
+                "code {code}: {ours} or {theirs}"
+            );
         }
     }
 
     #[test]
     fn retriable_codes_agree_with_the_protocol_crate() {
-        for code in (-1..=133).filter(|code| *code != 0) {
-            let theirs = ResponseError::try_from_code(code).expect("an error").is_retriable();
-            assert_eq!(ErrorCode(code).retriable(), theirs, "{}", ErrorCode(code));
-        }
+        let differ: Vec<ErrorCode> = (-1..=133)
+            .filter(|code| *code != 0)
+            .filter(|code| {
+                let theirs = ResponseError::try_from_code(*code).expect("an error").is_retriable();
+                ErrorCode(*code).retriable() != theirs
+            })
+            .map(ErrorCode)
+            .collect();
+        // Kafka's exception class is retriable; the crate's table has an older state.
+        assert_eq!(differ, [ErrorCode::CONCURRENT_TRANSACTIONS]);
     }
 }

@@ -7,6 +7,7 @@ use kafka_protocol::protocol::StrBytes;
 use thiserror::Error;
 
 use crate::api::{Api, Request, Response};
+use crate::fetch::encode_fetch_response;
 use crate::parts::Parts;
 use crate::schema::{self, Direction};
 
@@ -58,7 +59,8 @@ pub fn decode_request(frame: Bytes) -> Result<(RequestHeader, Request), RequestE
     }
     let client_id = take_nullable_string(&mut body).map_err(malformed)?;
     if api.request_header_version(version) >= 2 {
-        schema::skip_tags(&mut body).map_err(|error| malformed(format!("{api} v{version} header: {error}")))?;
+        schema::skip_tags(&mut body)
+            .map_err(|error| malformed(format!("{api} v{version} header: {error}")))?;
     }
     schema::check(api, Direction::Request, version, &body)
         .map_err(|error| malformed(format!("{api} v{version}: {error}")))?;
@@ -114,13 +116,17 @@ pub fn encode_request(version: i16, correlation_id: i32, client_id: &str, reques
     finish(buf)
 }
 
-/// Encodes the response to the request with this header, length included.
+/// Encodes the response to the request with this header, length included. Records of a Fetch response are not
+/// copied; see [`encode_fetch_response`] for batches in several pieces.
 ///
 /// # Panics
 /// When the response is of another API, or has a field set that the version cannot carry: a bug of the caller.
 pub fn encode_response(header: &RequestHeader, response: &Response) -> Parts {
     let RequestHeader { api, version, .. } = *header;
     assert!(response.api() == api, "response of {} to a request of {api}", response.api());
+    if let Response::Fetch(response) = response {
+        return encode_fetch_response(header, response, &[]);
+    }
     let mut buf = response_start(header, 256);
     if let Err(error) = response.encode(&mut buf, version) {
         panic!("{api} v{version} response cannot be encoded: {}", error.0);

@@ -5,16 +5,20 @@
 pub mod api;
 pub mod batch;
 pub mod error;
-mod schema;
-pub mod versions;
+mod fetch;
 mod frame;
 mod parts;
+mod schema;
+#[cfg(test)]
+mod testing;
+pub mod versions;
 
 pub use api::{Api, Request, Response};
 pub use error::ErrorCode;
+pub use fetch::encode_fetch_response;
 pub use frame::{
-    RequestError, RequestHeader, ResponseError, decode_request, decode_response, encode_request, encode_response,
-    response_correlation_id,
+    RequestError, RequestHeader, ResponseError, decode_request, decode_response, encode_request,
+    encode_response, response_correlation_id,
 };
 pub use parts::Parts;
 pub use schema::memory_max;

@@ -120,7 +120,11 @@ impl BatchBuilder {
     }
 
     /// Bytes that one more record would add at most.
-    pub fn record_size_max(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[(&str, Option<&[u8]>)]) -> usize {
+    pub fn record_size_max(
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(&str, Option<&[u8]>)],
+    ) -> usize {
         body_len(i64::MIN, i32::MAX.into(), key, value, headers) + 5
     }
 

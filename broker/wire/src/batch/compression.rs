@@ -89,8 +89,8 @@ impl Compression {
             Compression::Snappy => unsnappy(bytes, max),
             Compression::Lz4 => read_all(FrameDecoder::new(bytes), bytes.len(), max, failed),
             Compression::Zstd => {
-                let decoder =
-                    zstd::stream::read::Decoder::with_buffer(bytes).map_err(|error| failed(error.to_string()))?;
+                let decoder = zstd::stream::read::Decoder::with_buffer(bytes)
+                    .map_err(|error| failed(error.to_string()))?;
                 read_all(decoder, bytes.len(), max, failed)
             }
         }
@@ -141,7 +141,8 @@ fn snappy(records: &[u8], out: &mut Vec<u8>) -> std::io::Result<()> {
 }
 
 fn unsnappy(bytes: &[u8], max: usize) -> Result<Vec<u8>, BatchError> {
-    let failed = |reason: &str| BatchError::Decompress { codec: Compression::Snappy, reason: reason.to_owned() };
+    let failed =
+        |reason: &str| BatchError::Decompress { codec: Compression::Snappy, reason: reason.to_owned() };
     let mut out = Vec::new();
     if !bytes.starts_with(&XERIAL[..XERIAL_MAGIC_LEN]) {
         unsnappy_block(bytes, max, &mut out)?;
@@ -149,7 +150,8 @@ fn unsnappy(bytes: &[u8], max: usize) -> Result<Vec<u8>, BatchError> {
     }
     let mut rest = bytes.get(XERIAL.len()..).ok_or_else(|| failed("stream header is cut off"))?;
     while !rest.is_empty() {
-        let (length, after) = rest.split_first_chunk::<4>().ok_or_else(|| failed("block length is cut off"))?;
+        let (length, after) =
+            rest.split_first_chunk::<4>().ok_or_else(|| failed("block length is cut off"))?;
         let length = u32::from_be_bytes(*length) as usize;
         let (block, after) = after.split_at_checked(length).ok_or_else(|| failed("block is cut off"))?;
         unsnappy_block(block, max, &mut out)?;
@@ -186,10 +188,7 @@ fn read_all(
     failed: impl Fn(String) -> BatchError,
 ) -> Result<Vec<u8>, BatchError> {
     let mut out = Vec::with_capacity(compressed_len.saturating_mul(2).min(max));
-    reader
-        .take(max as u64 + 1)
-        .read_to_end(&mut out)
-        .map_err(|error| failed(error.to_string()))?;
+    reader.take(max as u64 + 1).read_to_end(&mut out).map_err(|error| failed(error.to_string()))?;
     if out.len() > max { Err(BatchError::TooLarge { max }) } else { Ok(out) }
 }
 
@@ -224,7 +223,11 @@ mod tests {
         for codec in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
             let bomb = compressed(codec, &zeros);
             assert!(bomb.len() < 600_000, "{codec} gave {}", bomb.len());
-            assert_eq!(codec.decompress(&bomb, 100_000), Err(BatchError::TooLarge { max: 100_000 }), "{codec}");
+            assert_eq!(
+                codec.decompress(&bomb, 100_000),
+                Err(BatchError::TooLarge { max: 100_000 }),
+                "{codec}"
+            );
         }
     }
 

@@ -14,7 +14,8 @@ mod varint;
 pub use builder::{BatchBuilder, BatchOptions};
 pub use compression::{Compression, DECOMPRESSED_MAX};
 pub use header::{
-    BatchError, BatchHeader, Batches, HEADER_LEN, TimestampType, assign, batches, set_max_timestamp, split, verify_crc,
+    BatchError, BatchHeader, Batches, HEADER_LEN, TimestampType, assign, batches, set_max_timestamp, split,
+    verify_crc,
 };
 pub use produce::{ProduceError, ProduceLimits, Validated, validate_produce};
 pub use records::{Header, Headers, Record, RecordIter, Records, records, records_with_max};

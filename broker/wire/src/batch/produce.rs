@@ -99,7 +99,10 @@ fn check_header(header: &BatchHeader, length: usize, limits: &ProduceLimits) -> 
         return Err(ProduceError::from_batch(error));
     }
     if header.total_len() < length {
-        return invalid(format!("{} bytes after the one batch of the partition", length - header.total_len()));
+        return invalid(format!(
+            "{} bytes after the one batch of the partition",
+            length - header.total_len()
+        ));
     }
     if header.base_offset != 0 {
         return invalid(format!("base offset is {} instead of 0", header.base_offset));

@@ -23,8 +23,10 @@
 //! for all. Fields keep the order of the wire. Types: `bool i8 i16 u16 i32 u32 i64 f64 uuid string bytes struct`
 //! and `[]` of a type or of a struct. Tests hold every stanza against the crate's own encoder and decoder.
 
-mod parse;
+pub(crate) mod parse;
 mod program;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 use std::sync::LazyLock;

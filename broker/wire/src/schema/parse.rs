@@ -47,7 +47,9 @@ fn message(head: &'static str, lines: &mut dyn Iterator<Item = &'static str>) ->
     let words: Vec<&'static str> = head.split(' ').collect();
     let (api, direction, versions, flexible) = match words[..] {
         [api, direction, versions, "{"] => (api, direction, versions, i16::MAX),
-        [api, direction, versions, "flexible", from, "{"] => (api, direction, versions, range(from, (0, 0)).0),
+        [api, direction, versions, "flexible", from, "{"] => {
+            (api, direction, versions, range(from, (0, 0)).0)
+        }
         _ => panic!("schema: expected `Api request|response A..B [flexible C+] {{`, found `{head}`"),
     };
     let direction = match direction {

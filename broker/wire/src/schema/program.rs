@@ -13,17 +13,38 @@ pub(super) struct Program {
 
 /// A step of the walk. Neighbouring fields of fixed size are one step.
 pub(super) enum Op {
-    Skip { name: &'static str, length: usize },
+    Skip {
+        name: &'static str,
+        length: usize,
+    },
     /// A 2-byte length, or a compact one, and so many bytes.
-    String { name: &'static str, compact: bool, nullable: bool },
+    String {
+        name: &'static str,
+        compact: bool,
+        nullable: bool,
+    },
     /// A 4-byte length, or a compact one, and so many bytes.
-    Bytes { name: &'static str, compact: bool, nullable: bool },
+    Bytes {
+        name: &'static str,
+        compact: bool,
+        nullable: bool,
+    },
     /// A 4-byte count, or a compact one, and so many elements.
-    Array { name: &'static str, compact: bool, nullable: bool, element: Program },
+    Array {
+        name: &'static str,
+        compact: bool,
+        nullable: bool,
+        element: Program,
+    },
     /// A byte, -1 for null, and the struct's own steps.
-    Nullable { name: &'static str, inner: Program },
+    Nullable {
+        name: &'static str,
+        inner: Program,
+    },
     /// The tagged fields at the end of a struct; those that are known, by tag.
-    Tags { known: Box<[(u32, &'static str, Program)]> },
+    Tags {
+        known: Box<[(u32, &'static str, Program)]>,
+    },
 }
 
 impl Program {

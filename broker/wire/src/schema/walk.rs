@@ -27,15 +27,21 @@ pub(crate) enum WalkError {
 
 /// Walks the whole body, or says what is wrong with it.
 pub(super) fn walk(program: &Program, body: &[u8]) -> Result<(), WalkError> {
-    let mut walk = Walk { body, at: 0, memory: 0 };
-    walk.run(program)?;
-    if walk.at != body.len() {
-        return Err(WalkError::Trailing { left: body.len() - walk.at });
-    }
-    if walk.memory > memory_max(body.len()) {
-        return Err(WalkError::Memory { length: body.len(), memory: walk.memory });
+    let memory = memory(program, body)?;
+    if memory > memory_max(body.len()) {
+        return Err(WalkError::Memory { length: body.len(), memory });
     }
     Ok(())
+}
+
+/// Walks the whole body and says how much memory the decoder will take for it, at most.
+pub(super) fn memory(program: &Program, body: &[u8]) -> Result<usize, WalkError> {
+    let mut walk = Walk { body, at: 0, memory: 0 };
+    walk.run(program)?;
+    match body.len() - walk.at {
+        0 => Ok(walk.memory),
+        left => Err(WalkError::Trailing { left }),
+    }
 }
 
 /// Drops the tagged fields of a flexible header from the front of `body`; none is known.
@@ -79,7 +85,11 @@ impl Walk<'_> {
                     -1 => {}
                     1 => self.run(inner)?,
                     length => {
-                        return Err(WalkError::Length { field: name, at: self.at - 1, length: length.into() });
+                        return Err(WalkError::Length {
+                            field: name,
+                            at: self.at - 1,
+                            length: length.into(),
+                        });
                     }
                 },
                 Op::Tags { known } => self.tags(known)?,
