@@ -79,13 +79,13 @@ fn default_within() -> u64 {
 }
 
 /// The checkers, by their numbers: what clients can see (B) and what only the simulator sees (W).
-pub const CHECKERS: [&str; 9] = ["B1", "B2", "B3", "B4", "B6", "B13", "B16", "W3", "W4"];
+pub const CHECKERS: [&str; 10] = ["B1", "B2", "B3", "B4", "B5", "B6", "B13", "B16", "W3", "W4"];
 
 /// The anomalies that checkers report, in Jepsen's words where Jepsen has one.
 pub const ANOMALIES: [&str; 12] = [
     "lost-write",
     "unseen",
-    "inconsistent-offset",
+    "inconsistent-offsets",
     "duplicate",
     "gap",
     "nonmonotonic-send",
