@@ -94,7 +94,15 @@ pub enum Event<'a> {
     /// Introduces a partition before its first use. `topic` number is what payloads carry.
     Partition { tp: Tp, topic: Arc<str>, topic_number: u32, partition: i32, flush: Flush, min_isr: u32 },
     /// A batch of `count` records with sequences `first_seq..first_seq+count` was handed to the client.
-    ProduceInvoked { op: OpId, producer: ProducerId, tp: Tp, first_seq: u64, count: u32, acks: Acks, idempotent: bool },
+    ProduceInvoked {
+        op: OpId,
+        producer: ProducerId,
+        tp: Tp,
+        first_seq: u64,
+        count: u32,
+        acks: Acks,
+        idempotent: bool,
+    },
     /// One attempt of it ended in this way, at this broker, with this Kafka error code (0: none; -1000: the
     /// connection broke; -1001: the request timed out at the client).
     ProduceAttempt { op: OpId, attempt: u32, node: NodeId, outcome: Outcome, error_code: i16 },
@@ -117,6 +125,9 @@ pub enum Event<'a> {
     },
     /// ListOffsets was invoked at `invoked` and is answered now. -1: no such offset.
     OffsetsListed { tp: Tp, spec: OffsetSpec, invoked: Moment, offset: i64, timestamp: i64 },
+    /// DeleteRecords was asked to remove everything below `offset` (-1: all that is there): whether or not it is
+    /// ever acknowledged, from now on it may happen.
+    DeleteRecordsInvoked { tp: Tp, offset: i64 },
     /// DeleteRecords was acknowledged with this new log start.
     RecordsDeleted { tp: Tp, log_start_offset: i64 },
     /// Retention may remove sealed segments of this partition (told once, when configured).

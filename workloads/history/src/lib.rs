@@ -8,6 +8,7 @@ mod event;
 mod payload;
 
 pub use event::{
-    Acks, ConsumerId, Event, FaultEvent, Flush, Moment, NodeId, OffsetSpec, OpId, Outcome, ProducerId, Seen, Sink, Tp,
+    Acks, ConsumerId, Event, FaultEvent, Flush, Moment, NodeId, OffsetSpec, OpId, Outcome, ProducerId, Seen,
+    Sink, Tp,
 };
 pub use payload::{HEADER_BYTES, Payload, PayloadError};

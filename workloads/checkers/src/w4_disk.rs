@@ -1,0 +1,271 @@
+//! W4, disk (white-box): a log after a restart is what was durable before, and what a broker says about durability
+//! while it runs holds together.
+//!
+//! * `lost-on-recovery`: the recovered log ends below what had been flushed, or acknowledged where no licence allows.
+//! * `recovered-unknown`: it ends behind anything ever appended.
+//! * `acked-before-durable`: an acknowledgement, in a partition that flushes first, for what was not flushed.
+//! * `bad-append`: an append that does not begin at the log's end.
+//! * `bad-flush`: more is called durable than was appended.
+//! * `acked-offline`: an acknowledgement from a log directory that went offline.
+//! * `log-start-regress`: the log start goes back while the broker runs, or passes the log's end.
+//! * `truncated-durable`: an only copy cut below what was acknowledged.
+//! * `recovery-mismatch`: the broker's own comparison of recovered state with the log found a difference.
+
+use crate::checker::{Checker, Class, Described, Findings};
+use crate::facts::Facts;
+use crate::words::At;
+use burnin_history::{Event, FaultEvent, Flush, Moment, NodeId};
+use burnin_runtime::Observation;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// See the module.
+#[derive(Debug)]
+pub struct DiskState {
+    findings: Findings,
+    nodes: BTreeMap<NodeId, Node>,
+}
+
+/// A broker with one log directory.
+#[derive(Debug, Default)]
+struct Node {
+    logs: BTreeMap<Arc<str>, Log>,
+    offline_since: Option<Moment>,
+}
+
+/// One replica's log, as the broker told it.
+#[derive(Debug, Default)]
+struct Log {
+    start: i64,
+    /// One more than the last offset appended.
+    end: i64,
+    flushed: (i64, Moment),
+    acked: (i64, Moment),
+    /// The leader epoch and checksum of the last batch appended.
+    last_batch: Option<(i64, i32, u32)>,
+    /// The highest end ever appended, also if it was truncated since (a truncation need not be durable).
+    highest: i64,
+    power_lost: bool,
+    wiped: bool,
+    /// Whether a recovery was seen: before it, nothing is known of the log.
+    opened: bool,
+}
+
+impl Default for DiskState {
+    fn default() -> Self {
+        DiskState { findings: Findings::new("W4", Class::Safety), nodes: BTreeMap::new() }
+    }
+}
+
+impl Checker for DiskState {
+    fn id(&self) -> &'static str {
+        "W4"
+    }
+
+    fn anomalies(&self) -> &'static [&'static str] {
+        &[
+            "lost-on-recovery",
+            "recovered-unknown",
+            "acked-before-durable",
+            "bad-append",
+            "bad-flush",
+            "acked-offline",
+            "log-start-regress",
+            "truncated-durable",
+            "recovery-mismatch",
+        ]
+    }
+
+    fn see(&mut self, facts: &Facts, at: Moment, event: &Event<'_>) {
+        match event {
+            Event::Observed { node, observation } => {
+                self.findings.checked(1);
+                let DiskState { findings, nodes } = self;
+                let state = nodes.entry(*node).or_default();
+                Watch { facts, findings, node: *node, at }.observe(state, observation);
+            }
+            Event::Fault(fault) => self.fault(fault),
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self, _facts: &Facts, _at: Moment) {}
+
+    fn findings(&self) -> &Findings {
+        &self.findings
+    }
+}
+
+impl DiskState {
+    fn fault(&mut self, fault: &FaultEvent) {
+        let (node, power_lost, wiped) = match fault {
+            FaultEvent::Killed { node } | FaultEvent::Stopped { node } => (node, false, false),
+            FaultEvent::PowerLost { node } => (node, true, false),
+            FaultEvent::Wiped { node } => (node, false, true),
+            _ => return,
+        };
+        let Some(node) = self.nodes.get_mut(node) else { return };
+        node.offline_since = None;
+        for log in node.logs.values_mut() {
+            log.power_lost |= power_lost;
+            log.wiped |= wiped;
+        }
+    }
+}
+
+/// One observation on its way in.
+struct Watch<'a> {
+    facts: &'a Facts,
+    findings: &'a mut Findings,
+    node: NodeId,
+    at: Moment,
+}
+
+impl Watch<'_> {
+    fn report(&mut self, anomaly: &'static str, partition: &str, offset: i64, what: impl FnOnce() -> String) {
+        let tp = self.facts.partition_named(partition);
+        let (node, at) = (self.node, self.at);
+        self.findings.report(at, anomaly, 1, tp, || Described {
+            message: format!("{partition} @ offset {offset}: broker {node} {} at {}.", what(), At(at)),
+            partition: Some(partition.to_string()),
+            offset: Some(offset),
+            ..Described::default()
+        });
+    }
+
+    fn flush(&self, partition: &str) -> Option<Flush> {
+        Some(self.facts.partition(self.facts.partition_named(partition)?).flush)
+    }
+
+    fn observe(&mut self, node: &mut Node, observation: &Observation) {
+        match observation {
+            Observation::LogRecovered { partition, log_start_offset, log_end_offset, clean } => {
+                node.offline_since = None;
+                let log = node.logs.entry(partition.clone()).or_default();
+                self.recovered(log, partition, (*log_start_offset, *log_end_offset), *clean);
+            }
+            Observation::BatchAppended { partition, base_offset, last_offset, leader_epoch, crc } => {
+                let log = node.logs.entry(partition.clone()).or_default();
+                if *base_offset != log.end || last_offset < base_offset {
+                    let (end, last) = (log.end, log.last_batch);
+                    self.report("bad-append", partition, *base_offset, || {
+                        let last = last.map(|(base, epoch, crc)| {
+                            format!(", whose last batch begins at {base} (leader epoch {epoch}, crc {crc:08x})")
+                        });
+                        format!(
+                            "appended a batch {base_offset}..={last_offset} (leader epoch {leader_epoch}, crc \
+                             {crc:08x}) to a log that ends at offset {end}{}",
+                            last.unwrap_or_default()
+                        )
+                    });
+                }
+                log.end = last_offset + 1;
+                log.highest = log.highest.max(log.end);
+                log.last_batch = Some((*base_offset, *leader_epoch, *crc));
+            }
+            Observation::FlushDone { partition, offset } => {
+                let log = node.logs.entry(partition.clone()).or_default();
+                if *offset > log.end {
+                    let end = log.end;
+                    self.report("bad-flush", partition, *offset, || {
+                        format!("called everything below {offset} durable, but the log ends at offset {end}")
+                    });
+                }
+                if *offset > log.flushed.0 {
+                    log.flushed = (*offset, self.at);
+                }
+            }
+            Observation::ProduceAcked { partition, base_offset, last_offset } => {
+                let offline = node.offline_since;
+                let log = node.logs.entry(partition.clone()).or_default();
+                self.acked(log, partition, (*base_offset, *last_offset), offline);
+            }
+            Observation::LogStartAdvanced { partition, log_start_offset } => {
+                let log = node.logs.entry(partition.clone()).or_default();
+                if *log_start_offset < log.start || *log_start_offset > log.end {
+                    let (start, end) = (log.start, log.end);
+                    self.report("log-start-regress", partition, *log_start_offset, || {
+                        format!("moved the log start from {start} to {log_start_offset} in a log that ends at {end}")
+                    });
+                }
+                log.start = *log_start_offset;
+            }
+            Observation::LogTruncated { partition, offset } => {
+                let log = node.logs.entry(partition.clone()).or_default();
+                self.truncated(log, partition, *offset);
+            }
+            Observation::LogRemoved { partition } => {
+                node.logs.remove(partition);
+            }
+            Observation::LogDirOffline { .. } => node.offline_since = Some(self.at),
+            Observation::RecoveryMismatch { partition, what } => {
+                self.report("recovery-mismatch", partition, -1, || format!("found after recovery: {what},"));
+            }
+        }
+    }
+
+    fn recovered(&mut self, log: &mut Log, partition: &str, (start, end): (i64, i64), clean: bool) {
+        if log.opened && !log.wiped {
+            // After a power loss the page cache is gone: what was acknowledged from it alone may be.
+            let licensed = log.power_lost && self.flush(partition) != Some(Flush::BeforeAck);
+            let (floor, since, how) = match licensed || log.flushed.0 >= log.acked.0 {
+                true => (log.flushed.0, log.flushed.1, "flushed"),
+                false => (log.acked.0, log.acked.1, "acknowledged"),
+            };
+            if end < floor {
+                self.report("lost-on-recovery", partition, end, || {
+                    let clean = if clean { " after a clean shutdown" } else { "" };
+                    format!("recovered{clean} a log that ends at offset {end}, though it had {how} up to {floor} at {}", At(since))
+                });
+            }
+            if end > log.highest {
+                let before = log.highest;
+                self.report("recovered-unknown", partition, end, || {
+                    format!("recovered a log that ends at offset {end}, though it had appended only up to {before}")
+                });
+            }
+        }
+        log.flushed.0 = log.flushed.0.min(end);
+        log.acked.0 = log.acked.0.min(end);
+        (log.start, log.end, log.last_batch) = (start, end, None);
+        log.highest = end;
+        (log.power_lost, log.wiped, log.opened) = (false, false, true);
+    }
+
+    fn acked(&mut self, log: &mut Log, partition: &str, (base, last): (i64, i64), offline: Option<Moment>) {
+        if let Some(since) = offline {
+            self.report("acked-offline", partition, base, || {
+                format!(
+                    "acknowledged {base}..={last}, though its log directory went offline at {}",
+                    At(since)
+                )
+            });
+        }
+        let durable = log.flushed.0;
+        let must_be_flushed = self.flush(partition) == Some(Flush::BeforeAck);
+        if last >= log.end || (must_be_flushed && last >= durable) {
+            let end = log.end;
+            self.report("acked-before-durable", partition, last, || {
+                format!("acknowledged {base}..={last} when {durable} was the end of what is flushed and {end} of the log")
+            });
+        }
+        if last + 1 > log.acked.0 {
+            log.acked = (last + 1, self.at);
+        }
+    }
+
+    fn truncated(&mut self, log: &mut Log, partition: &str, offset: i64) {
+        let single =
+            self.facts.partition_named(partition).is_some_and(|tp| self.facts.partition(tp).min_isr <= 1);
+        if single && offset < log.acked.0 {
+            let (acked, since) = log.acked;
+            self.report("truncated-durable", partition, offset, || {
+                format!("cut the log to {offset}, though it had acknowledged up to {acked} at {}", At(since))
+            });
+        }
+        log.end = log.end.min(offset);
+        log.flushed.0 = log.flushed.0.min(offset);
+        log.acked.0 = log.acked.0.min(offset);
+        log.last_batch = None;
+    }
+}
