@@ -78,24 +78,40 @@ fn default_within() -> u64 {
     100
 }
 
-/// The checkers, by their numbers: what clients can see (B) and what only the simulator sees (W).
-pub const CHECKERS: [&str; 10] = ["B1", "B2", "B3", "B4", "B5", "B6", "B13", "B16", "W3", "W4"];
-
-/// The anomalies that checkers report, in Jepsen's words where Jepsen has one.
-pub const ANOMALIES: [&str; 12] = [
-    "lost-write",
-    "unseen",
-    "inconsistent-offsets",
-    "duplicate",
-    "gap",
-    "nonmonotonic-send",
-    "nonmonotonic-poll",
-    "poll-skip",
-    "never-written",
-    "corrupt-record",
-    "offset-regression",
-    "recovery-mismatch",
+/// The checkers by their numbers (B: what clients can see, W: what only the simulator sees), each with the
+/// anomalies that it can report, in Jepsen's words where Jepsen has one.
+pub const CHECKERS: [(&str, &[&str]); 9] = [
+    ("B1", &["inconsistent-offsets"]),
+    ("B2", &["lost-write", "unseen"]),
+    ("B3", &["duplicate", "out-of-order"]),
+    ("B4", &["G0-realtime", "nonmonotonic-send"]),
+    (
+        "B5",
+        &["poll-skip", "nonmonotonic-poll", "int-poll-skip", "int-nonmonotonic-poll", "leader-epoch-regress"],
+    ),
+    ("B6", &["corrupt", "foreign", "misplaced", "never-sent", "G1a"]),
+    ("B13", &["stale-latest", "earliest-regress", "high-watermark-regress", "bad-offsets"]),
+    ("B16", &["unreadable"]),
+    (
+        "W4",
+        &[
+            "lost-on-recovery",
+            "recovered-unknown",
+            "acked-before-durable",
+            "bad-append",
+            "bad-flush",
+            "acked-offline",
+            "log-start-regress",
+            "truncated-durable",
+            "recovery-mismatch",
+        ],
+    ),
 ];
+
+/// All anomalies of all checkers.
+pub fn anomalies() -> Vec<&'static str> {
+    CHECKERS.iter().flat_map(|(_, anomalies)| anomalies.iter().copied()).collect()
+}
 
 /// Events that a `sometimes` check can ask for, besides `fault:ID`.
 pub const EVENTS: [&str; 8] = [

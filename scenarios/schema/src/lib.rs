@@ -22,7 +22,7 @@ mod units;
 mod validate;
 mod workload;
 
-pub use check::{ANOMALIES, CHECKERS, Check, CheckKind, EVENTS, Expect};
+pub use check::{CHECKERS, Check, CheckKind, EVENTS, Expect, anomalies};
 pub use fault::{
     Capability, Direction, DiskOp, Dist, Every, Fault, FaultKind, FileClass, Forgets, Lasting, Shape,
 };

@@ -1,7 +1,7 @@
 //! What the schema cannot say: names that refer to each other, ranges that depend on each other, promises
 //! that contradict each other.
 
-use crate::check::{ANOMALIES, CHECKERS, CheckKind, EVENTS, Expect};
+use crate::check::{CHECKERS, CheckKind, EVENTS, Expect, anomalies};
 use crate::document::{Document, Step};
 use crate::fault::{Fault, FaultKind, Lasting};
 use crate::names;
@@ -399,7 +399,7 @@ impl Checker<'_> {
                     }
                     for (number, anomaly) in forbid.iter().enumerate() {
                         let path = [Key("check"), Index(index), Key("forbid"), Index(number)];
-                        self.known(&path, "anomaly", anomaly, &ANOMALIES);
+                        self.known(&path, "anomaly", anomaly, &anomalies());
                     }
                 }
                 CheckKind::Progress { within } if *within > self.scenario.run.settle => {
@@ -436,11 +436,23 @@ impl Checker<'_> {
             let known: Vec<&str> = Mutant::ALL.iter().map(|mutant| mutant.info().id).collect();
             self.known(&path("mutant"), "mutant", mutant, &known);
         }
-        if let Some(anomaly) = &expect.anomaly {
-            self.known(&path("anomaly"), "anomaly", anomaly, &ANOMALIES);
-        }
         if let Some(checker) = &expect.checker {
-            self.known(&path("checker"), "checker", checker, &CHECKERS);
+            self.known(&path("checker"), "checker", checker, &CHECKERS.map(|(checker, _)| checker));
+        }
+        if let Some(anomaly) = &expect.anomaly {
+            let checker = CHECKERS.iter().find(|(checker, _)| expect.checker.as_deref() == Some(checker));
+            match checker {
+                Some((checker, found))
+                    if anomalies().contains(&anomaly.as_str()) && !found.contains(&anomaly.as_str()) =>
+                {
+                    let found = found.join(", ");
+                    self.at(
+                        &path("anomaly"),
+                        format!("checker {checker} does not report `{anomaly}` (it reports: {found})"),
+                    );
+                }
+                _ => self.known(&path("anomaly"), "anomaly", anomaly, &anomalies()),
+            }
         }
         if expect.near_miss {
             for (key, given) in [("anomaly", expect.anomaly.is_some()), ("checker", expect.checker.is_some())]

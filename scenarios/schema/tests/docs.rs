@@ -1,6 +1,6 @@
 //! Holds `docs/scenario-format.md` to the schema: every key, every kind and every word of it is documented.
 
-use burnin_scenario::{ANOMALIES, EVENTS, FORMS, Scenario};
+use burnin_scenario::{CHECKERS, EVENTS, FORMS, Scenario};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -43,7 +43,7 @@ fn every_name_of_the_schema_is_documented() {
 }
 
 #[test]
-fn every_event_and_selector_is_documented() {
+fn every_event_selector_and_anomaly_is_documented() {
     let document = document();
     for event in EVENTS {
         assert!(
@@ -55,7 +55,18 @@ fn every_event_and_selector_is_documented() {
         let form = form.replace("TOPIC/0", "orders/0").replace("TOPIC/*", "orders/0");
         assert!(document.contains(&format!("`{form}`")), "docs/scenario-format.md does not mention {form}");
     }
-    assert!(ANOMALIES.len() > 5);
+    for (checker, anomalies) in CHECKERS {
+        assert!(
+            document.contains(&format!("| {checker} |")),
+            "docs/scenario-format.md has no row for {checker}"
+        );
+        for anomaly in anomalies {
+            assert!(
+                document.contains(&format!("`{anomaly}`")),
+                "docs/scenario-format.md does not mention {anomaly}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -113,6 +113,7 @@ fn one_line_errors() {
         ("kind = \"kafka.log\"\nall = true", "kind = \"progress\"\nwithin = \"5m\""),
         ("kind = \"kafka.log\"\nall = true", "kind = \"sometimes\"\nevent = \"fault:kill\""),
         ("all = true", "all = true\n[expect]\nmutant = \"S99\"\nanomaly = \"lost-write\"\nchecker = \"B2\""),
+        ("all = true", "all = true\n[expect]\nmutant = \"S01\"\nanomaly = \"duplicate\"\nchecker = \"B2\""),
         ("all = true", "all = true\n[expect]\nnear_miss = true\nanomaly = \"lost-write\""),
         ("all = true", "all = true\n[expect]\nanomaly = \"lost-write\""),
         ("[[check]]", "[[check]"),
