@@ -108,7 +108,7 @@ fn alternatives(schema: &Json) -> Option<&Json> {
 }
 
 fn allows(schema: &Json, name: &str) -> bool {
-    types(schema).iter().any(|one| *one == name)
+    types(schema).contains(&name)
 }
 
 fn types(schema: &Json) -> Vec<&str> {

@@ -332,7 +332,7 @@ impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, scale) = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)]
             .into_iter()
-            .find(|(_, scale)| self.0 > 0 && self.0 % scale == 0)
+            .find(|(_, scale)| self.0 > 0 && self.0.is_multiple_of(*scale))
             .unwrap_or(("B", 1));
         write!(f, "{}{name}", self.0 / scale)
     }
