@@ -1,1 +1,48 @@
-//! (to be written)
+//! The durable log of the broker: Kafka's segments, indexes, checkpoints and producer snapshots, over
+//! [`burnin_runtime::Disk`].
+//!
+//! A [`LogDir`] owns a directory and one writer task; a [`Log`] is a partition in it. Appending and reading at the
+//! tail are synchronous; the writer commits in groups and publishes what became durable. An acknowledgement means
+//! fsynced unless `flush.messages` says otherwise. Recovery needs nothing beyond the disk model of the runtime.
+//!
+//! | file | responsible for |
+//! |---|---|
+//! | `dir.rs` | a log directory: opening, creating, deleting, shutdown |
+//! | `log.rs` | a log: appending, the synchronous questions |
+//! | `read.rs` | reading from segment files, lookups by timestamp |
+//! | `writer.rs` | group commit, rolling, checkpoints |
+//! | `ops.rs` | truncation, deletion, retention, shutdown, on the writer |
+//! | `load.rs`, `scan.rs` | recovery |
+//! | `index.rs`, `epochs.rs`, `producers.rs`, `segment.rs`, `tail.rs` | the state, pure |
+//! | `checkpoint.rs`, `snapshot.rs`, `files.rs` | Kafka's formats and names, pure |
+
+mod checkpoint;
+mod config;
+mod dir;
+mod disk;
+mod epochs;
+mod error;
+mod files;
+mod index;
+mod load;
+mod log;
+mod ops;
+mod producers;
+mod read;
+mod scan;
+mod segment;
+mod shared;
+mod snapshot;
+mod tail;
+mod waiters;
+mod writer;
+
+pub use checkpoint::{base64_uuid, parse_base64_uuid};
+pub use config::{LogConfig, LogDirConfig, StopFlag, TimestampType};
+pub use dir::LogDir;
+pub use epochs::{EpochCache, EpochEntry};
+pub use error::{AppendError, LogError, ReadError};
+pub use files::TopicPartition;
+pub use log::{Appended, Log, ReadResult};
+pub use producers::{BatchMetadata, Origin, ProducerEntry, ProducerTable};
+pub use waiters::{Event, Watch};

@@ -1,0 +1,312 @@
+//! A log directory: opening it (lock, marker, checkpoints, recovery of every partition), creating and deleting
+//! logs in it, and shutting it down.
+
+use crate::checkpoint::{decode_offsets, encode_offsets, encode_partition_metadata};
+use crate::config::{LogConfig, LogDirConfig};
+use crate::disk::{read_file, remove_file, replace_file, write_file};
+use crate::error::{Context, LogError};
+use crate::files::{
+    CLEAN_SHUTDOWN, LOCK, LOG_STARTS, PARTITION_METADATA, RECOVERY_POINTS, TEMP_SUFFIX, TopicPartition,
+    is_delete_dir,
+};
+use crate::load::{Known, Loaded, create_segment, load};
+use crate::log::{FileOf, Inner, Log, State};
+use crate::ops::mark_clean;
+use crate::segment::Segment;
+use crate::shared::{Command, Shared};
+use crate::writer::Writer;
+use burnin_runtime::{Disk, Mutant, Observation, Runtime};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use uuid::Uuid;
+
+/// A handle of an open log directory, cloned freely. When the last one is dropped the writer stops at once: what
+/// was not acknowledged may be lost, as in a crash.
+pub struct LogDir<R: Runtime>(Arc<Owner<R>>);
+
+impl<R: Runtime> Clone for LogDir<R> {
+    fn clone(&self) -> Self {
+        LogDir(self.0.clone())
+    }
+}
+
+struct Owner<R: Runtime> {
+    shared: Arc<Shared<R>>,
+    _writer: R::Task<()>,
+    lock: Mutex<Option<<R::Disk as Disk>::Lock>>,
+}
+
+impl<R: Runtime> Drop for Owner<R> {
+    fn drop(&mut self) {
+        self.shared.stop_service();
+        // logs hold the shared part, which holds the register of logs
+        let logs = std::mem::take(&mut *self.shared.logs.lock());
+        drop(logs);
+    }
+}
+
+impl<R: Runtime> LogDir<R> {
+    /// Opens the directory `path`, creates it when missing, and recovers every partition in it.
+    ///
+    /// # Errors
+    /// [`LogError::Locked`] when another process has it, [`LogError::Stopped`], or an I/O error. The disk is left
+    /// as it was found then, except that recovered partitions stay recovered.
+    pub async fn open(runtime: R, path: PathBuf, config: LogDirConfig) -> Result<LogDir<R>, LogError> {
+        let disk = runtime.disk();
+        disk.create_dir_all(&path).await.during("create", &path)?;
+        let lock_path = path.join(LOCK);
+        let lock = match disk.lock(&lock_path).await {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(LogError::Locked(path)),
+            lock => lock.during("lock", &lock_path)?,
+        };
+        let shared = Arc::new(Shared::new(runtime.clone(), path.clone(), config));
+        if let Err(error) = load_all(&shared).await {
+            shared.logs.lock().clear();
+            // the planted bug ends every life with the marker, also one that never finished loading
+            if runtime.mutants().on(Mutant::S07) {
+                mark_clean(&runtime, &path).await?;
+            }
+            return Err(error);
+        }
+        let writer = runtime.spawn("log-writer", Writer::new(shared.clone()).run());
+        Ok(LogDir(Arc::new(Owner { shared, _writer: writer, lock: Mutex::new(Some(lock)) })))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0.shared.path
+    }
+
+    /// All logs, by partition.
+    pub fn logs(&self) -> Vec<Log<R>> {
+        self.0.shared.logs.lock().values().cloned().collect()
+    }
+
+    /// The log of a partition.
+    pub fn log(&self, tp: &TopicPartition) -> Option<Log<R>> {
+        self.0.shared.logs.lock().get(tp).cloned()
+    }
+
+    /// Why the directory is offline; `None` while it is in service.
+    pub fn offline(&self) -> Option<String> {
+        self.0.shared.offline_reason()
+    }
+
+    /// Creates the log of a partition, empty and durable. What an earlier creation left unfinished is replaced.
+    pub async fn create(
+        &self,
+        tp: TopicPartition,
+        topic_id: Uuid,
+        config: LogConfig,
+    ) -> Result<Log<R>, LogError> {
+        let shared = &self.0.shared;
+        shared.check_online()?;
+        if shared.logs.lock().contains_key(&tp) {
+            return Err(LogError::Exists(tp.to_string()));
+        }
+        let dir = shared.path.join(tp.to_string());
+        let made = make_partition(&shared.runtime, &shared.path, &dir, topic_id).await;
+        if let Err(error) = made {
+            shared.go_offline(&error.to_string());
+            return Err(error);
+        }
+        let segment = Segment::new(0, shared.runtime.wall_ms());
+        let state = State::new(Arc::new(config), vec![segment], 0, 0);
+        let log = register(shared, &tp, Arc::from(tp.to_string()), dir, Loaded { topic_id, state });
+        log.ok_or_else(|| LogError::Exists(tp.to_string()))
+    }
+
+    /// Deletes the log of a partition. Whoever waits for it gets [`LogError::Unknown`].
+    pub async fn delete(&self, tp: &TopicPartition) -> Result<(), LogError> {
+        let log = self.log(tp).ok_or_else(|| LogError::Unknown(tp.to_string()))?;
+        self.0.shared.ask(|reply| Command::Delete(log, reply)).await
+    }
+
+    /// Applies retention to every log, and forgets silent producers. To be called every
+    /// `log.retention.check.interval.ms`.
+    pub async fn retention_tick(&self) -> Result<(), LogError> {
+        self.0.shared.ask(Command::Retention).await
+    }
+
+    /// Writes the recovery points now.
+    pub async fn checkpoint(&self) -> Result<(), LogError> {
+        self.0.shared.ask(Command::Checkpoint).await
+    }
+
+    /// Flushes everything, writes checkpoints, indexes and snapshots and the clean-shutdown marker, and gives the
+    /// lock back. The logs refuse everything afterwards.
+    pub async fn shutdown(&self) -> Result<(), LogError> {
+        let result = self.0.shared.ask(Command::Shutdown).await;
+        self.0.lock.lock().take();
+        result
+    }
+}
+
+impl<R: Runtime> Log<R> {
+    /// Makes everything that was appended before the call durable on the medium, whatever the flush mode.
+    pub async fn flush(&self) -> Result<(), LogError> {
+        self.0.shared.ask(|reply| Command::Flush(self.clone(), reply)).await
+    }
+
+    /// Moves the log start to `offset`, or to the durable offset when it is -1 (DeleteRecords). Returns the log
+    /// start, which is durable then.
+    pub async fn delete_records_before(&self, offset: i64) -> Result<i64, LogError> {
+        self.0.shared.ask(|reply| Command::DeleteRecords(self.clone(), offset, reply)).await
+    }
+
+    /// Cuts the log such that it ends at `offset`, or before the batch that `offset` is inside of.
+    pub async fn truncate_to(&self, offset: i64) -> Result<(), LogError> {
+        self.0.shared.ask(|reply| Command::TruncateTo(self.clone(), offset, reply)).await
+    }
+
+    /// Empties the log; it begins and ends at `offset` then.
+    pub async fn truncate_fully_and_start_at(&self, offset: i64) -> Result<(), LogError> {
+        self.0.shared.ask(|reply| Command::StartAt(self.clone(), offset, reply)).await
+    }
+}
+
+/// Makes the directory of a partition with its metadata and an empty segment, durably.
+async fn make_partition<R: Runtime>(
+    runtime: &R,
+    root: &Path,
+    dir: &Path,
+    topic_id: Uuid,
+) -> Result<(), LogError> {
+    let disk = runtime.disk();
+    let left_over = disk.list(root).await.during("list", root)?;
+    if left_over.iter().any(|entry| Some(entry.name.as_str()) == dir.file_name().and_then(|n| n.to_str())) {
+        disk.remove_dir_all(dir).await.during("remove", dir)?;
+    }
+    disk.create_dir_all(dir).await.during("create", dir)?;
+    let metadata = Bytes::from(encode_partition_metadata(topic_id));
+    write_file(runtime, &dir.join(PARTITION_METADATA), metadata).await?;
+    create_segment(runtime, dir, 0).await?;
+    disk.sync_dir(dir).await.during("sync", dir)?;
+    disk.sync_dir(root).await.during("sync", root)
+}
+
+/// Puts a log into the register; `None` when the partition got one meanwhile.
+fn register<R: Runtime>(
+    shared: &Arc<Shared<R>>,
+    tp: &TopicPartition,
+    name: Arc<str>,
+    dir: PathBuf,
+    loaded: Loaded<FileOf<R>>,
+) -> Option<Log<R>> {
+    let state = loaded.state;
+    let log = Log(Arc::new(Inner {
+        id: shared.next_id.fetch_add(1, Ordering::Relaxed),
+        tp: tp.clone(),
+        name,
+        topic_id: loaded.topic_id,
+        dir,
+        shared: shared.clone(),
+        end: AtomicI64::new(state.end),
+        durable: AtomicI64::new(state.durable),
+        start: AtomicI64::new(state.start),
+        state: Mutex::new(state),
+        watchers: Mutex::default(),
+    }));
+    let mut logs = shared.logs.lock();
+    if logs.contains_key(tp) {
+        return None;
+    }
+    logs.insert(tp.clone(), log.clone());
+    Some(log)
+}
+
+async fn load_all<R: Runtime>(shared: &Arc<Shared<R>>) -> Result<(), LogError> {
+    let (runtime, path) = (&shared.runtime, &shared.path);
+    let entries = runtime.disk().list(path).await.during("list", path)?;
+    let clean = entries.iter().any(|entry| entry.name == CLEAN_SHUTDOWN);
+    if clean {
+        // before anything can be appended: a crash from here on is not a clean shutdown
+        remove_file(runtime, &path.join(CLEAN_SHUTDOWN)).await?;
+        runtime.disk().sync_dir(path).await.during("sync", path)?;
+    }
+    let (points, points_written) = read_offsets(runtime, path, RECOVERY_POINTS).await?;
+    let (starts, _) = read_offsets(runtime, path, LOG_STARTS).await?;
+    for entry in entries {
+        if shared.config.stop.is_set() {
+            return Err(LogError::Stopped(path.clone()));
+        }
+        if !entry.is_dir {
+            if entry.name.ends_with(TEMP_SUFFIX) {
+                remove_file(runtime, &path.join(&entry.name)).await?;
+            }
+            continue;
+        }
+        let dir = path.join(&entry.name);
+        if is_delete_dir(&entry.name) {
+            runtime.disk().remove_dir_all(&dir).await.during("remove", &dir)?;
+            continue;
+        }
+        let Some(tp) = TopicPartition::from_dir_name(&entry.name) else { continue };
+        let name: Arc<str> = Arc::from(entry.name.as_str());
+        let known = Known {
+            dir: &dir,
+            name: &name,
+            config: Arc::new(shared.config.log.clone()),
+            clean,
+            recovery_point: points.get(&tp).copied().unwrap_or(0),
+            log_start: starts.get(&tp).copied().unwrap_or(0),
+            producer_id_expiration_ms: shared.config.producer_id_expiration_ms,
+        };
+        let loaded = load(runtime, &known).await?;
+        let log = register(shared, &tp, name.clone(), dir.clone(), loaded);
+        assert!(log.is_some(), "directory {} was listed twice", dir.display());
+    }
+    checkpoint_recovered(shared, &points, points_written).await
+}
+
+/// Everything that was found is durable now: notes it, when that says more than what is on disk, so that a crash
+/// loop does not scan the same again and a log that comes later does not inherit an entry.
+async fn checkpoint_recovered<R: Runtime>(
+    shared: &Arc<Shared<R>>,
+    before: &BTreeMap<TopicPartition, i64>,
+    written: bool,
+) -> Result<(), LogError> {
+    let logs: Vec<Log<R>> = shared.logs.lock().values().cloned().collect();
+    let points: BTreeMap<_, _> = logs.iter().map(|log| (log.0.tp.clone(), log.recovery_point())).collect();
+    if points == *before && (written || points.is_empty()) {
+        return Ok(());
+    }
+    for log in &logs {
+        crate::writer::write_epochs(log).await?;
+    }
+    let starts: BTreeMap<_, _> = logs
+        .iter()
+        .map(|log| (log.0.tp.clone(), log.start_offset()))
+        .filter(|&(_, start)| start > 0)
+        .collect();
+    for (name, offsets) in [(LOG_STARTS, &starts), (RECOVERY_POINTS, &points)] {
+        replace_file(&shared.runtime, &shared.path.join(name), Bytes::from(encode_offsets(offsets))).await?;
+    }
+    Ok(())
+}
+
+/// A checkpoint, and whether a readable one was there.
+async fn read_offsets<R: Runtime>(
+    runtime: &R,
+    dir: &Path,
+    name: &str,
+) -> Result<(BTreeMap<TopicPartition, i64>, bool), LogError> {
+    let Some(content) = read_file(runtime, &dir.join(name)).await? else {
+        return Ok((BTreeMap::new(), false));
+    };
+    match decode_offsets(&content) {
+        Ok(offsets) => Ok((offsets, true)),
+        Err(error) => {
+            tracing::error!(dir = %dir.display(), name, %error, "checkpoint is unreadable");
+            let what = format!("{name} is unreadable: {error}");
+            let partition: Arc<str> = Arc::from(dir.display().to_string());
+            runtime.probe().emit(|| Observation::RecoveryMismatch { partition, what });
+            Ok((BTreeMap::new(), false))
+        }
+    }
+}

@@ -1,0 +1,479 @@
+//! Loading one partition's directory, after a clean shutdown or after anything else.
+//!
+//! What may be found after a power loss: any page that was not synced is there, torn, zero or missing; a file
+//! whose directory entry was not synced is missing. What is promised in return:
+//! - everything below the recovery point is durable. It is not scanned (its indexes are checked when they are
+//!   used), and a damaged batch in it is not a torn tail: it stays as damage, and reads of it fail;
+//! - from the segment of the recovery point on every batch is checked, and the log ends before the first bad
+//!   one at or above the recovery point; later segments go;
+//! - indexes of scanned segments are rebuilt; epochs and producers continue from the newest checkpoint and
+//!   snapshot that pass their checks, or are rebuilt from the log; what was found is synced before it is served.
+//!
+//! One limit: acknowledged data above the last *written* recovery point (`checkpoint_interval_ms` ago at most,
+//! if the medium damages it) cannot be told from a torn tail.
+
+use crate::checkpoint::{decode_epochs, decode_partition_metadata};
+use crate::config::LogConfig;
+use crate::disk::{read_file, remove_file, write_file};
+use crate::epochs::EpochCache;
+use crate::error::{Context, LogError};
+use crate::files::{DELETED_SUFFIX, Kind, LEADER_EPOCHS, PARTITION_METADATA, TEMP_SUFFIX};
+use crate::log::State;
+use crate::producers::{ProducerBatch, ProducerTable};
+use crate::read::read_indexes;
+use crate::scan::{Damage, Policy, Scan, Window, producer_batch, scan};
+use crate::segment::{MaxTimestamp, Segment};
+use crate::snapshot;
+use burnin_runtime::{Disk, File, Observation, OpenOptions, Runtime};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// What is known before a partition is looked at.
+pub(crate) struct Known<'a> {
+    pub dir: &'a Path,
+    pub name: &'a Arc<str>,
+    pub config: Arc<LogConfig>,
+    /// The directory was shut down in order.
+    pub clean: bool,
+    pub recovery_point: i64,
+    pub log_start: i64,
+    pub producer_id_expiration_ms: i64,
+}
+
+pub(crate) struct Loaded<F> {
+    pub topic_id: Uuid,
+    pub state: State<F>,
+}
+
+struct Segments<F> {
+    list: Vec<Segment<F>>,
+    end: i64,
+    damage: Vec<Damage>,
+    /// Epochs and producers of the scanned part, and where it begins.
+    epochs: Vec<(i32, i64)>,
+    producers: Vec<ProducerBatch>,
+    scanned_from: i64,
+}
+
+pub(crate) async fn load<R: Runtime>(
+    runtime: &R,
+    known: &Known<'_>,
+) -> Result<Loaded<<R::Disk as Disk>::File>, LogError> {
+    let (dir, now_ms) = (known.dir, runtime.wall_ms());
+    let files = list_files(runtime, dir).await?;
+    let mut topic_id = Uuid::nil();
+    if let Some(content) = read_file(runtime, &dir.join(PARTITION_METADATA)).await? {
+        match decode_partition_metadata(&content) {
+            Ok(id) => topic_id = id,
+            Err(error) => mismatch(runtime, known, format!("{PARTITION_METADATA} is unreadable: {error}")),
+        }
+    }
+    let mut segments = load_segments(runtime, known, &files).await?;
+    let mut changed = false;
+
+    // records below the log start are gone for good, also when their removal was not finished
+    let start = known.log_start.max(segments.list.first().map_or(0, |segment| segment.base));
+    if start > segments.end || segments.list.is_empty() {
+        for segment in segments.list.drain(..) {
+            remove_segment(runtime, dir, segment.base).await?;
+        }
+        create_segment(runtime, dir, start).await?;
+        segments.list.push(Segment::new(start, now_ms));
+        segments.damage.clear();
+        (segments.end, segments.scanned_from, changed) = (start, start, true);
+    }
+    while segments.list.get(1).is_some_and(|next| next.base <= start) {
+        remove_segment(runtime, dir, segments.list.remove(0).base).await?;
+        changed = true;
+    }
+
+    let (mut epochs, epochs_dirty) = load_epochs(runtime, known, &segments).await?;
+    epochs.truncate_from_start(start);
+    let (producers, snapshots) = load_producers(runtime, known, &files, &segments).await?;
+    if changed || !known.clean {
+        runtime.disk().sync_dir(dir).await.during("sync", dir)?;
+    }
+    let end = segments.end;
+    runtime.probe().emit(|| Observation::LogRecovered {
+        partition: known.name.clone(),
+        log_start_offset: start,
+        log_end_offset: end,
+        clean: known.clean,
+    });
+    let state = State {
+        epochs,
+        epochs_dirty,
+        producers,
+        snapshots,
+        damage: segments.damage,
+        ..State::new(known.config.clone(), segments.list, start, end)
+    };
+    Ok(Loaded { topic_id, state })
+}
+
+/// The files that belong to segments, by kind and offset, with their sizes. Removes what an earlier life left
+/// half done.
+async fn list_files<R: Runtime>(runtime: &R, dir: &Path) -> Result<BTreeMap<(Kind, i64), u64>, LogError> {
+    let mut files = BTreeMap::new();
+    for entry in runtime.disk().list(dir).await.during("list", dir)? {
+        if entry.name.ends_with(DELETED_SUFFIX) || entry.name.ends_with(TEMP_SUFFIX) {
+            remove_file(runtime, &dir.join(&entry.name)).await?;
+        } else if let Some(file) = Kind::parse(&entry.name) {
+            files.insert(file, entry.len);
+        }
+    }
+    Ok(files)
+}
+
+pub(crate) async fn create_segment<R: Runtime>(runtime: &R, dir: &Path, base: i64) -> Result<(), LogError> {
+    let path = Kind::Log.path(dir, base);
+    runtime.disk().open(&path, OpenOptions::REPLACE).await.during("create", &path).map(drop)
+}
+
+/// Removes all files of a segment.
+async fn remove_segment<R: Runtime>(runtime: &R, dir: &Path, base: i64) -> Result<(), LogError> {
+    for kind in [Kind::OffsetIndex, Kind::TimeIndex, Kind::Log] {
+        remove_file(runtime, &kind.path(dir, base)).await?;
+    }
+    Ok(())
+}
+
+async fn load_segments<R: Runtime>(
+    runtime: &R,
+    known: &Known<'_>,
+    files: &BTreeMap<(Kind, i64), u64>,
+) -> Result<Segments<<R::Disk as Disk>::File>, LogError> {
+    let dir = known.dir;
+    let logs: Vec<(i64, u64)> = files
+        .iter()
+        .filter(|((kind, _), _)| *kind == Kind::Log)
+        .map(|(&(_, base), &len)| (base, len))
+        .collect();
+    for (kind, base) in files.keys() {
+        let index = matches!(kind, Kind::OffsetIndex | Kind::TimeIndex);
+        if index && !files.contains_key(&(Kind::Log, *base)) {
+            remove_file(runtime, &kind.path(dir, *base)).await?;
+        }
+    }
+    let mut out = Segments {
+        list: Vec::new(),
+        end: logs.first().map_or(0, |&(base, _)| base),
+        damage: Vec::new(),
+        epochs: Vec::new(),
+        producers: Vec::new(),
+        scanned_from: i64::MAX,
+    };
+    let mut torn = false;
+    for (at, &(base, len)) in logs.iter().enumerate() {
+        let next = logs.get(at + 1).map(|&(next, _)| next);
+        if torn {
+            remove_segment(runtime, dir, base).await?;
+            continue;
+        }
+        match next {
+            Some(next) if known.clean || next <= known.recovery_point => {
+                out.list.push(trusted(base, len, runtime.wall_ms()));
+                out.end = next;
+            }
+            _ if known.clean => load_active(runtime, known, base, len, &mut out).await?,
+            _ => torn = scan_segment(runtime, known, base, len, next, &mut out).await?,
+        }
+    }
+    Ok(out)
+}
+
+/// A segment that is durable and not looked at.
+fn trusted<F>(base: i64, len: u64, now_ms: i64) -> Segment<F> {
+    let mut segment = Segment::new(base, now_ms);
+    (segment.size, segment.written) = (len, len);
+    (segment.indexes, segment.max_timestamp) = (None, None);
+    segment
+}
+
+/// Checks a whole segment, cuts what is torn, and rebuilds its indexes. Returns whether the log ends here.
+async fn scan_segment<R: Runtime>(
+    runtime: &R,
+    known: &Known<'_>,
+    base: i64,
+    len: u64,
+    next: Option<i64>,
+    out: &mut Segments<<R::Disk as Disk>::File>,
+) -> Result<bool, LogError> {
+    let dir = known.dir;
+    let path = Kind::Log.path(dir, base);
+    let file = runtime.disk().open(&path, OpenOptions::WRITE).await.during("open", &path)?;
+    let policy = Policy::TornFrom(known.recovery_point);
+    let mut found = scan(&file, &path, base, len, &known.config, policy, true).await?;
+    if let Some(last) = found.damage.last_mut()
+        && last.to == last.from
+    {
+        // damaged to the end of the file: what was durable there is lost, and no offset of it is used again
+        last.to = next.unwrap_or(known.recovery_point).max(found.end_offset);
+        found.end_offset = last.to;
+        found.end_position = len;
+    }
+    let torn = found.torn.is_some() || next.is_some_and(|next| found.end_offset != next);
+    if torn {
+        let reason = found.torn.as_deref().unwrap_or("the next segment does not continue it");
+        tracing::warn!(log = %known.name, offset = found.end_offset, position = found.end_position, reason, "torn tail");
+        file.set_len(found.end_position).await.during("truncate", &path)?;
+    }
+    file.sync_data().await.during("sync", &path)?;
+    let sealed = next.is_some() && !torn;
+    if sealed {
+        if found.max_timestamp.timestamp >= 0 {
+            found.indexes.times.maybe_append(found.max_timestamp.timestamp, found.max_timestamp.offset);
+        }
+        write_file(runtime, &Kind::OffsetIndex.path(dir, base), found.indexes.offsets.encode()).await?;
+        write_file(runtime, &Kind::TimeIndex.path(dir, base), found.indexes.times.encode()).await?;
+    }
+    out.scanned_from = out.scanned_from.min(base);
+    take_scan(runtime, found, base, sealed, out);
+    Ok(torn)
+}
+
+fn take_scan<R: Runtime>(
+    runtime: &R,
+    found: Scan,
+    base: i64,
+    sealed: bool,
+    out: &mut Segments<<R::Disk as Disk>::File>,
+) {
+    let mut segment = Segment::new(base, runtime.wall_ms());
+    (segment.size, segment.written) = (found.end_position, found.end_position);
+    segment.max_timestamp = Some(found.max_timestamp);
+    segment.first_timestamp = found.first_timestamp;
+    segment.since_index = found.since_index;
+    segment.indexes = (!sealed).then(|| Box::new(found.indexes));
+    out.list.push(segment);
+    out.end = found.end_offset;
+    out.damage.extend(found.damage);
+    out.epochs.extend(found.epochs);
+    out.producers.extend(found.producers);
+}
+
+/// After a clean shutdown: the active segment's indexes are on disk, and only what is behind the last entry is
+/// walked, without checking CRCs.
+async fn load_active<R: Runtime>(
+    runtime: &R,
+    known: &Known<'_>,
+    base: i64,
+    len: u64,
+    out: &mut Segments<<R::Disk as Disk>::File>,
+) -> Result<(), LogError> {
+    let path = Kind::Log.path(known.dir, base);
+    let file = runtime.disk().open(&path, OpenOptions::READ).await.during("open", &path)?;
+    let indexes = read_indexes(runtime, known.dir, base, len, i64::MAX).await?;
+    let walked = match indexes {
+        Ok(indexes) => walk_tail(&file, &path, base, len, &indexes).await?.map(|walked| (walked, indexes)),
+        Err(reason) => Err(reason),
+    };
+    match walked {
+        Ok((walked, indexes)) => {
+            let mut segment = Segment::new(base, runtime.wall_ms());
+            (segment.size, segment.written) = (len, len);
+            segment.max_timestamp = Some(walked.max_timestamp);
+            segment.first_timestamp = walked.first_timestamp;
+            segment.since_index = walked.since_index;
+            segment.indexes = Some(Box::new(indexes));
+            out.end = walked.end;
+            out.list.push(segment);
+        }
+        Err(reason) => {
+            tracing::warn!(log = %known.name, segment = base, reason, "scanning although the shutdown was clean");
+            scan_segment(runtime, known, base, len, None, out).await?;
+        }
+    }
+    Ok(())
+}
+
+struct Walked {
+    end: i64,
+    max_timestamp: MaxTimestamp,
+    first_timestamp: Option<i64>,
+    since_index: u64,
+}
+
+async fn walk_tail<F: File>(
+    file: &F,
+    path: &Path,
+    base: i64,
+    len: u64,
+    indexes: &crate::segment::Indexes,
+) -> Result<Result<Walked, String>, LogError> {
+    let mut window = Window::new(file, path, len);
+    let last = indexes.times.last();
+    let mut walked = Walked {
+        end: base,
+        max_timestamp: MaxTimestamp {
+            timestamp: last.map_or(-1, |last| last.timestamp),
+            offset: last.map_or(base, |last| last.offset),
+        },
+        first_timestamp: None,
+        since_index: 0,
+    };
+    if len > 0
+        && let Ok((first, _)) = window.batch(0, false).await?
+    {
+        walked.first_timestamp = Some(first.max_timestamp);
+    }
+    let entry = indexes.offsets.last();
+    let mut position = entry.map_or(0, |entry| u64::from(entry.position));
+    walked.since_index = len - position;
+    let mut expected = entry.is_none().then_some(base);
+    while position < len {
+        let header = match window.batch(position, false).await? {
+            Ok((header, _)) => header,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let fits = match (expected, entry) {
+            (Some(expected), _) => header.base_offset == expected,
+            (None, Some(entry)) => header.last_offset() == entry.offset,
+            (None, None) => true,
+        };
+        if !fits {
+            return Ok(Err(format!("unexpected offset {} at position {position}", header.base_offset)));
+        }
+        if header.max_timestamp > walked.max_timestamp.timestamp {
+            walked.max_timestamp =
+                MaxTimestamp { timestamp: header.max_timestamp, offset: header.last_offset() };
+        }
+        walked.end = header.last_offset() + 1;
+        expected = Some(walked.end);
+        position += header.total_len() as u64;
+    }
+    if walked.max_timestamp.offset >= walked.end.max(base + 1) {
+        return Ok(Err("the time index points behind the log's end".into()));
+    }
+    Ok(Ok(walked))
+}
+
+async fn load_epochs<R: Runtime>(
+    runtime: &R,
+    known: &Known<'_>,
+    segments: &Segments<<R::Disk as Disk>::File>,
+) -> Result<(EpochCache, bool), LogError> {
+    let (mut epochs, mut dirty) = (EpochCache::default(), false);
+    let content = read_file(runtime, &known.dir.join(LEADER_EPOCHS)).await?;
+    let readable = match content.as_deref().map(decode_epochs) {
+        Some(Ok(read)) => {
+            epochs = read;
+            true
+        }
+        Some(Err(error)) => {
+            mismatch(runtime, known, format!("{LEADER_EPOCHS} is unreadable: {error}"));
+            false
+        }
+        None => false,
+    };
+    dirty |= epochs.truncate_from_end(segments.end);
+    if !readable {
+        walk_headers(runtime, known, segments, i64::MIN, |header| {
+            dirty |= epochs.observe(header.leader_epoch, header.base_offset);
+        })
+        .await?;
+    }
+    for &(epoch, offset) in &segments.epochs {
+        dirty |= epochs.observe(epoch, offset);
+    }
+    Ok((epochs, dirty))
+}
+
+async fn load_producers<R: Runtime>(
+    runtime: &R,
+    known: &Known<'_>,
+    files: &BTreeMap<(Kind, i64), u64>,
+    segments: &Segments<<R::Disk as Disk>::File>,
+) -> Result<(ProducerTable, Vec<i64>), LogError> {
+    let mut snapshots: Vec<i64> =
+        files.keys().filter(|(kind, _)| *kind == Kind::Snapshot).map(|&(_, offset)| offset).collect();
+    let (mut table, mut from) = (ProducerTable::default(), i64::MIN);
+    while let Some(&offset) = snapshots.last() {
+        let path = Kind::Snapshot.path(known.dir, offset);
+        if offset <= segments.end
+            && let Some(content) = read_file(runtime, &path).await?
+        {
+            match snapshot::decode(&content) {
+                Ok(read)
+                    if read.iter().all(|(_, entry)| entry.last().is_none_or(|b| b.last_offset < offset)) =>
+                {
+                    (table, from) = (read, offset);
+                    break;
+                }
+                Ok(_) => {
+                    mismatch(runtime, known, format!("snapshot {offset} knows batches behind its offset"))
+                }
+                Err(error) => tracing::warn!(log = %known.name, offset, %error, "snapshot is not used"),
+            }
+        }
+        remove_file(runtime, &path).await?;
+        snapshots.pop();
+    }
+    if from < segments.end && from < segments.scanned_from {
+        walk_headers(runtime, known, segments, from, |header| {
+            if let Some(batch) = producer_batch(header, header.base_offset) {
+                table.record(&batch);
+            }
+        })
+        .await?;
+    }
+    for batch in segments.producers.iter().filter(|batch| batch.last_offset >= from) {
+        table.record(batch);
+    }
+    table.expire(runtime.wall_ms(), known.producer_id_expiration_ms);
+    // besides the newest, only snapshots where a segment begins are of use
+    let newest = snapshots.last().copied();
+    let mut kept = Vec::new();
+    for offset in snapshots {
+        if Some(offset) == newest || segments.list.iter().any(|segment| segment.base == offset) {
+            kept.push(offset);
+        } else {
+            remove_file(runtime, &Kind::Snapshot.path(known.dir, offset)).await?;
+        }
+    }
+    Ok((table, kept))
+}
+
+/// Walks the headers of the batches from offset `from` on in the segments that were not scanned.
+async fn walk_headers<R: Runtime>(
+    runtime: &R,
+    known: &Known<'_>,
+    segments: &Segments<<R::Disk as Disk>::File>,
+    from: i64,
+    mut each: impl FnMut(&burnin_wire::batch::BatchHeader),
+) -> Result<(), LogError> {
+    for (at, segment) in segments.list.iter().enumerate() {
+        let end = segments.list.get(at + 1).map_or(segments.end, |next| next.base);
+        if segment.base >= segments.scanned_from || end <= from {
+            continue;
+        }
+        let path = Kind::Log.path(known.dir, segment.base);
+        let file = runtime.disk().open(&path, OpenOptions::READ).await.during("open", &path)?;
+        let mut window = Window::new(&file, &path, segment.size);
+        let mut position = 0;
+        while position < segment.size {
+            match window.batch(position, false).await? {
+                Ok((header, _)) => {
+                    if header.base_offset >= from {
+                        each(&header);
+                    }
+                    position += header.total_len() as u64;
+                }
+                Err(reason) => {
+                    tracing::error!(path = %path.display(), position, reason, "damaged batch");
+                    let Some(next) = window.resync(position, segment.base).await? else { break };
+                    position = next;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reports something that only a bug or a damaged medium can explain.
+fn mismatch<R: Runtime>(runtime: &R, known: &Known<'_>, what: String) {
+    tracing::error!(log = %known.name, what, "recovery found something odd");
+    runtime.probe().emit(|| Observation::RecoveryMismatch { partition: known.name.clone(), what });
+}

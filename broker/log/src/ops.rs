@@ -1,0 +1,406 @@
+//! The writer's rarer work: truncation, deletion of records, retention, deletion of logs, shutdown.
+//!
+//! What is removed on purpose is first noted durably (a lowered recovery point, a raised log start) and then
+//! removed, so that no crash brings it back and none takes more than was meant.
+
+use crate::checkpoint::CLEAN_SHUTDOWN_CONTENT;
+use crate::disk::{remove_file, rename_file, write_file};
+use crate::error::{Context, LogError};
+use crate::files::{CLEAN_SHUTDOWN, DELETED_SUFFIX, Kind, delete_dir_name};
+use crate::load::create_segment;
+use crate::log::{FileOf, Log, State, roll_now};
+use crate::producers::ProducerTable;
+use crate::scan::{Policy, Window, producer_batch, scan};
+use crate::segment::Segment;
+use crate::snapshot;
+use crate::waiters::Event;
+use crate::writer::{Writer, segment_file, write_epochs};
+use burnin_runtime::{Disk, File, Observation, Runtime};
+use bytes::Bytes;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+impl<R: Runtime> Writer<R> {
+    /// Cuts the log such that it ends with the last whole batch below `offset`.
+    pub async fn truncate_to(&mut self, log: &Log<R>, offset: i64) -> Result<(), LogError> {
+        self.flush(log).await?;
+        let (start, end) = {
+            let state = log.0.state.lock();
+            (state.start, state.end)
+        };
+        if offset < start {
+            return Err(LogError::OffsetOutOfRange { offset, start, end });
+        }
+        if offset >= end {
+            // also then epochs that saw no record must go (KAFKA-10706)
+            log.0.state.lock().truncate_epochs(offset);
+            return write_epochs(log).await;
+        }
+        let cut = self.find_cut(log, offset).await?;
+        let producers = self.producers_below(log, cut.end).await?;
+        let removed = {
+            let mut state = log.0.state.lock();
+            cut_state(&mut state, &cut, producers);
+            log.0.end.store(cut.end, Ordering::Release);
+            log.0.durable.store(cut.end, Ordering::Release);
+            state.waiters.fail_above(cut.end, &LogError::Truncated(cut.end));
+            state.segments.split_off(cut.segment_at + 1)
+        };
+        // before the bytes go: bytes below a recovery point would count as durable ones later
+        self.checkpoint().await?;
+        let runtime = self.shared.runtime.clone();
+        for segment in &removed {
+            for kind in [Kind::OffsetIndex, Kind::TimeIndex, Kind::Log] {
+                remove_file(&runtime, &kind.path(&log.0.dir, segment.base)).await?;
+            }
+        }
+        let (file, path) = segment_file(log, cut.segment).await?;
+        file.set_len(cut.position).await.during("truncate", &path)?;
+        file.sync_data().await.during("sync", &path)?;
+        self.drop_snapshots(log, |at| at > cut.end).await?;
+        runtime.disk().sync_dir(&log.0.dir).await.during("sync", &log.0.dir)?;
+        let (partition, offset) = (log.0.name.clone(), cut.end);
+        runtime.probe().emit(|| Observation::LogTruncated { partition, offset });
+        Ok(())
+    }
+
+    /// Where the batch that holds `offset` begins; everything before it has been scanned for the indexes of the
+    /// segment, which becomes active again.
+    async fn find_cut(&self, log: &Log<R>, offset: i64) -> Result<Cut<FileOf<R>>, LogError> {
+        let (at, base, config) = {
+            let state = log.0.state.lock();
+            let at = state.segment_at(offset);
+            (at, state.segments[at].base, state.config.clone())
+        };
+        let (file, path) = segment_file(log, base).await?;
+        let written = log.0.state.lock().segments[at].written;
+        let mut window = Window::new(&file, &path, written);
+        let (mut position, mut end) = (0, base);
+        while let Ok((header, _)) = window.batch(position, false).await? {
+            if header.last_offset() >= offset {
+                break;
+            }
+            position += header.total_len() as u64;
+            end = header.last_offset() + 1;
+        }
+        let found = scan(&file, &path, base, position, &config, Policy::Durable, false).await?;
+        let mut segment = Segment::new(base, self.shared.runtime.wall_ms());
+        (segment.size, segment.written) = (position, position);
+        segment.max_timestamp = Some(found.max_timestamp);
+        segment.first_timestamp = found.first_timestamp;
+        segment.since_index = found.since_index;
+        segment.indexes = Some(Box::new(found.indexes));
+        Ok(Cut { segment_at: at, segment: base, position, end, rebuilt: segment })
+    }
+
+    /// The producers as of `offset`, from the newest snapshot below it and the log.
+    async fn producers_below(&self, log: &Log<R>, offset: i64) -> Result<ProducerTable, LogError> {
+        let snapshots = log.0.state.lock().snapshots.clone();
+        let (mut table, mut from) = (ProducerTable::default(), i64::MIN);
+        for at in snapshots.into_iter().rev().filter(|&at| at <= offset) {
+            let path = Kind::Snapshot.path(&log.0.dir, at);
+            let content = crate::disk::read_file(&self.shared.runtime, &path).await?;
+            if let Some(Ok(read)) = content.map(|content| snapshot::decode(&content)) {
+                (table, from) = (read, at);
+                break;
+            }
+        }
+        let segments: Vec<(i64, u64)> =
+            log.0.state.lock().segments.iter().map(|segment| (segment.base, segment.written)).collect();
+        for (at, &(base, written)) in segments.iter().enumerate() {
+            let ends = segments.get(at + 1).map_or(i64::MAX, |&(next, _)| next);
+            if base >= offset || ends <= from {
+                continue;
+            }
+            let (file, path) = segment_file(log, base).await?;
+            let mut window = Window::new(&file, &path, written);
+            let mut position = 0;
+            while let Ok((header, _)) = window.batch(position, false).await? {
+                if header.base_offset >= offset {
+                    break;
+                }
+                if header.base_offset >= from
+                    && let Some(batch) = producer_batch(&header, header.base_offset)
+                {
+                    table.record(&batch);
+                }
+                position += header.total_len() as u64;
+                if position >= written {
+                    break;
+                }
+            }
+        }
+        Ok(table)
+    }
+
+    /// Empties the log; it begins and ends at `offset` then.
+    pub async fn start_at(&mut self, log: &Log<R>, offset: i64) -> Result<(), LogError> {
+        self.flush(log).await?;
+        let runtime = self.shared.runtime.clone();
+        let removed = {
+            let mut state = log.0.state.lock();
+            state.tail.clear();
+            state.pending.clear();
+            state.damage.clear();
+            state.generation += 1;
+            state.producers = ProducerTable::default();
+            state.truncate_epochs(i64::MIN);
+            (state.start, state.end, state.written) = (offset, offset, offset);
+            (state.synced, state.durable, state.unflushed) = (offset, offset, 0);
+            state.waiters.fail_above(i64::MIN, &LogError::Truncated(offset));
+            log.0.end.store(offset, Ordering::Release);
+            log.0.durable.store(offset, Ordering::Release);
+            log.0.start.store(offset, Ordering::Release);
+            std::mem::replace(&mut state.segments, vec![Segment::new(offset, runtime.wall_ms())])
+        };
+        self.checkpoint_starts(None).await?;
+        for segment in &removed {
+            for kind in [Kind::OffsetIndex, Kind::TimeIndex, Kind::Log] {
+                remove_file(&runtime, &kind.path(&log.0.dir, segment.base)).await?;
+            }
+        }
+        self.drop_snapshots(log, |_| true).await?;
+        create_segment(&runtime, &log.0.dir, offset).await?;
+        runtime.disk().sync_dir(&log.0.dir).await.during("sync", &log.0.dir)?;
+        self.checkpoint().await?;
+        let partition = log.0.name.clone();
+        runtime.probe().emit(|| Observation::LogTruncated { partition, offset });
+        log.0.watchers.lock().notify(Event::Appended);
+        Ok(())
+    }
+
+    /// Moves the log start to `offset` (-1: to the durable offset) and removes segments that are below it.
+    /// Returns the log start. It is durable before anybody can see it.
+    pub async fn delete_records(&mut self, log: &Log<R>, offset: i64) -> Result<i64, LogError> {
+        let (offset, start, durable) = {
+            let state = log.0.state.lock();
+            (if offset == -1 { state.durable } else { offset }, state.start, state.durable)
+        };
+        if offset < 0 || offset > durable {
+            return Err(LogError::OffsetOutOfRange { offset, start, end: durable });
+        }
+        if offset > start {
+            self.checkpoint_starts(Some((log, offset))).await?;
+            self.advance_start(log, offset);
+            self.remove_old_segments(log).await?;
+        }
+        Ok(log.start_offset())
+    }
+
+    fn advance_start(&self, log: &Log<R>, offset: i64) {
+        let mut state = log.0.state.lock();
+        assert!(
+            offset <= state.durable,
+            "log start {offset} past the durable {} of {}",
+            state.durable,
+            log.0.name
+        );
+        state.start = offset;
+        state.epochs_dirty |= state.epochs.truncate_from_start(offset);
+        log.0.start.store(offset, Ordering::Release);
+        drop(state);
+        let partition = log.0.name.clone();
+        let moved = || Observation::LogStartAdvanced { partition, log_start_offset: offset };
+        self.shared.runtime.probe().emit(moved);
+    }
+
+    /// Renames the files of segments that end at or below the log start, and removes them later.
+    async fn remove_old_segments(&mut self, log: &Log<R>) -> Result<(), LogError> {
+        let runtime = self.shared.runtime.clone();
+        let (removed, delay_ms) = {
+            let mut state = log.0.state.lock();
+            let start = state.start;
+            let count = state.segments.iter().skip(1).take_while(|next| next.base <= start).count();
+            let removed: Vec<i64> = state.segments.drain(..count).map(|segment| segment.base).collect();
+            state.damage.retain(|damage| !removed.contains(&damage.segment));
+            (removed, state.config.file_delete_delay_ms)
+        };
+        if removed.is_empty() {
+            return Ok(());
+        }
+        let at = runtime.now() + Duration::from_millis(delay_ms);
+        for base in &removed {
+            for kind in [Kind::OffsetIndex, Kind::TimeIndex, Kind::Log] {
+                let path = kind.path(&log.0.dir, *base);
+                let mut deleted = path.as_os_str().to_owned();
+                deleted.push(DELETED_SUFFIX);
+                let deleted = PathBuf::from(deleted);
+                if rename_file(&runtime, &path, &deleted).await? {
+                    self.removals.push_back((at, deleted));
+                }
+            }
+        }
+        let first = log.0.state.lock().segments.first().map_or(0, |segment| segment.base);
+        self.drop_snapshots(log, |at| at < first).await?;
+        runtime.disk().sync_dir(&log.0.dir).await.during("sync", &log.0.dir)
+    }
+
+    async fn drop_snapshots(&self, log: &Log<R>, unwanted: impl Fn(i64) -> bool) -> Result<(), LogError> {
+        let all = std::mem::take(&mut log.0.state.lock().snapshots);
+        let (drop, keep): (Vec<i64>, Vec<i64>) = all.into_iter().partition(|&at| unwanted(at));
+        log.0.state.lock().snapshots = keep;
+        for at in drop {
+            remove_file(&self.shared.runtime, &Kind::Snapshot.path(&log.0.dir, at)).await?;
+        }
+        Ok(())
+    }
+
+    /// Applies retention to all logs and forgets silent producers.
+    pub async fn retention(&mut self) -> Result<(), LogError> {
+        let logs: Vec<Log<R>> = self.shared.logs.lock().values().cloned().collect();
+        let now_ms = self.shared.runtime.wall_ms();
+        for log in &logs {
+            let expiration_ms = self.shared.config.producer_id_expiration_ms;
+            log.0.state.lock().producers.expire(now_ms, expiration_ms);
+            if let Some(start) = self.retained_from(log, now_ms).await? {
+                self.delete_records(log, start).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The new log start by retention, when it moves. Only what is durable may go; an active segment that is old
+    /// as a whole is rolled first, so that it is never the active one that goes.
+    async fn retained_from(&mut self, log: &Log<R>, now_ms: i64) -> Result<Option<i64>, LogError> {
+        let config = log.config();
+        if !config.cleanup_delete || (config.retention_ms < 0 && config.retention_bytes < 0) {
+            return Ok(None);
+        }
+        let segments: Vec<(i64, u64, i64, bool)> = {
+            let state = log.0.state.lock();
+            let ends = (0..state.segments.len()).map(|at| state.segment_end(at));
+            let known = |segment: &Segment<_>| segment.max_timestamp.is_some();
+            state.segments.iter().zip(ends).map(|(s, end)| (s.base, s.size, end, known(s))).collect()
+        };
+        let total: u64 = segments.iter().map(|&(_, size, _, _)| size).sum();
+        let mut excess = total as i128 - i128::from(config.retention_bytes);
+        let (durable, mut new_start) = (log.durable_offset(), None);
+        for (at, &(base, size, end, known)) in segments.iter().enumerate() {
+            if size == 0 || end > durable {
+                break;
+            }
+            if !known && config.retention_ms >= 0 {
+                log.load_indexes(base, size, end).await?;
+            }
+            let age =
+                log.0.state.lock().segment_mut(base).map_or(0, |segment| now_ms - segment.age_timestamp());
+            let too_old = config.retention_ms >= 0 && age > config.retention_ms;
+            let too_much = config.retention_bytes >= 0 && excess >= i128::from(size);
+            if !too_old && !too_much {
+                break;
+            }
+            if at + 1 == segments.len() && !self.roll_empty(log, end, now_ms).await? {
+                break;
+            }
+            excess -= i128::from(size);
+            new_start = Some(end);
+        }
+        Ok(new_start.filter(|&start| start > log.start_offset()))
+    }
+
+    /// Rolls the active segment if the log still ends at `end`; returns whether it did.
+    async fn roll_empty(&mut self, log: &Log<R>, end: i64, now_ms: i64) -> Result<bool, LogError> {
+        let rolled = {
+            let mut state = log.0.state.lock();
+            let quiet = state.end == end && state.durable == end && state.active().size > 0;
+            if quiet {
+                roll_now(&mut state, now_ms);
+            }
+            quiet
+        };
+        if rolled {
+            self.flush(log).await?;
+        }
+        Ok(rolled)
+    }
+
+    /// Removes a log: first from the checkpoints, so that a log of the same name that comes later does not
+    /// inherit them, then by renaming its directory, then for good.
+    pub async fn delete(&mut self, log: &Log<R>) -> Result<(), LogError> {
+        let runtime = self.shared.runtime.clone();
+        {
+            let mut logs = self.shared.logs.lock();
+            if !logs.get(&log.0.tp).is_some_and(|known| known.0.id == log.0.id) {
+                return Err(LogError::Unknown(log.0.name.to_string()));
+            }
+            logs.remove(&log.0.tp);
+        }
+        {
+            let mut state = log.0.state.lock();
+            state.deleted = true;
+            state.pending.clear();
+            state.tail.clear();
+            state.waiters.fail_above(i64::MIN, &LogError::Unknown(log.0.name.to_string()));
+        }
+        log.0.watchers.lock().notify_all();
+        self.forget(log);
+        self.removals.retain(|(_, path)| !path.starts_with(&log.0.dir));
+        self.checkpoint().await?;
+        self.checkpoint_starts(None).await?;
+        let mut unique = runtime.entropy("log-delete");
+        let unique = u128::from(unique.u64()) << 64 | u128::from(unique.u64());
+        let renamed = self.shared.path.join(delete_dir_name(&log.0.tp, unique));
+        runtime.disk().rename(&log.0.dir, &renamed).await.during("rename", &log.0.dir)?;
+        runtime.disk().sync_dir(&self.shared.path).await.during("sync", &self.shared.path)?;
+        let partition = log.0.name.clone();
+        runtime.probe().emit(|| Observation::LogRemoved { partition });
+        runtime.disk().remove_dir_all(&renamed).await.during("remove", &renamed)
+    }
+
+    /// Flushes everything and leaves the directory such that the next start need not scan.
+    pub async fn shutdown(&mut self) -> Result<(), LogError> {
+        let logs: Vec<Log<R>> = self.shared.logs.lock().values().cloned().collect();
+        let runtime = self.shared.runtime.clone();
+        for log in &logs {
+            self.flush(log).await?;
+            let (base, offsets, times, snapshot, end) = {
+                let mut state = log.0.state.lock();
+                let (end, snapshot) = (state.end, snapshot::encode(&state.producers));
+                let active = state.active();
+                active.seal();
+                let base = active.base;
+                let indexes = active.active_indexes();
+                (base, indexes.offsets.encode(), indexes.times.encode(), snapshot, end)
+            };
+            write_file(&runtime, &Kind::OffsetIndex.path(&log.0.dir, base), offsets).await?;
+            write_file(&runtime, &Kind::TimeIndex.path(&log.0.dir, base), times).await?;
+            if end > base || !log.0.state.lock().producers.is_empty() {
+                write_file(&runtime, &Kind::Snapshot.path(&log.0.dir, end), snapshot).await?;
+            }
+            runtime.disk().sync_dir(&log.0.dir).await.during("sync", &log.0.dir)?;
+        }
+        self.checkpoint().await?;
+        self.checkpoint_starts(None).await?;
+        mark_clean(&runtime, &self.shared.path).await
+    }
+}
+
+/// Writes the marker that spares the next start the scan.
+pub(crate) async fn mark_clean<R: Runtime>(runtime: &R, dir: &std::path::Path) -> Result<(), LogError> {
+    let content = Bytes::from_static(CLEAN_SHUTDOWN_CONTENT.as_bytes());
+    write_file(runtime, &dir.join(CLEAN_SHUTDOWN), content).await?;
+    runtime.disk().sync_dir(dir).await.during("sync", dir)
+}
+
+struct Cut<F> {
+    segment_at: usize,
+    segment: i64,
+    position: u64,
+    end: i64,
+    rebuilt: Segment<F>,
+}
+
+fn cut_state<F: Clone>(state: &mut State<F>, cut: &Cut<F>, producers: ProducerTable) {
+    state.generation += 1;
+    state.pending.clear();
+    state.tail.clear();
+    state.producers = producers;
+    state.truncate_epochs(cut.end);
+    state.damage.retain(|damage| damage.from < cut.end);
+    let file = state.segments[cut.segment_at].file.clone();
+    state.segments[cut.segment_at] = cut.rebuilt.clone();
+    state.segments[cut.segment_at].file = file;
+    (state.end, state.written, state.synced, state.durable) = (cut.end, cut.end, cut.end, cut.end);
+    state.unflushed = 0;
+}

@@ -1,0 +1,490 @@
+//! The writer of a log directory: one task that alone changes files.
+//!
+//! It drains the queue and commits in groups: for each log that has pending batches one write per segment file,
+//! and one sync when the flush mode asks for it; then it publishes what became durable. The offset to publish is
+//! taken before the sync begins, because appends go on meanwhile. Logs of one group are committed at the same
+//! time. The first I/O error takes the directory offline for good; a disk that hangs leaves everybody waiting.
+
+use crate::checkpoint::{encode_epochs, encode_offsets};
+use crate::disk::{join_all, replace_file, write_file};
+use crate::error::{Context, LogError};
+use crate::files::{Kind, LEADER_EPOCHS, LOG_STARTS, RECOVERY_POINTS, TopicPartition};
+use crate::log::{Chunk, FileOf, Log, Roll, State};
+use crate::shared::{Command, Shared};
+use crate::waiters::Event;
+use burnin_runtime::{Disk, File, Instant, Mutant, Observation, OpenOptions, Runtime};
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+pub(crate) struct Writer<R: Runtime> {
+    pub shared: Arc<Shared<R>>,
+    /// Logs in page-cache mode with unsynced records, and when `flush.ms` ends for them.
+    unsynced: BTreeMap<u64, (Log<R>, Instant)>,
+    /// Written batches in hot tails, oldest first: log, end offset, bytes.
+    evictable: VecDeque<(Log<R>, i64, u64)>,
+    evictable_bytes: u64,
+    /// When the recovery points are written next; `None` while none has moved.
+    checkpoint_at: Option<Instant>,
+    /// Files to remove, and when.
+    pub removals: VecDeque<(Instant, PathBuf)>,
+}
+
+impl<R: Runtime> Writer<R> {
+    pub fn new(shared: Arc<Shared<R>>) -> Self {
+        Writer {
+            shared,
+            unsynced: BTreeMap::new(),
+            evictable: VecDeque::new(),
+            evictable_bytes: 0,
+            checkpoint_at: None,
+            removals: VecDeque::new(),
+        }
+    }
+
+    /// Works until the directory is shut down or goes offline.
+    pub async fn run(mut self) {
+        loop {
+            let (logs, commands) = {
+                let mut queue = self.shared.queue.lock();
+                (std::mem::take(&mut queue.logs), std::mem::take(&mut queue.commands))
+            };
+            if logs.is_empty() && commands.is_empty() {
+                self.idle().await;
+            }
+            let mut worked = self.commit(logs).await;
+            for command in commands {
+                if worked.is_ok() && matches!(self.execute(command).await, Done::ShutDown) {
+                    return;
+                }
+            }
+            if worked.is_ok() {
+                worked = self.on_time().await;
+            }
+            if let Err(error) = worked {
+                self.shared.go_offline(&error.to_string());
+            }
+            if self.shared.check_online().is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn idle(&self) {
+        let flush = self.unsynced.values().map(|(_, at)| *at).min();
+        let removal = self.removals.front().map(|(at, _)| *at);
+        match [flush, removal, self.checkpoint_at].into_iter().flatten().min() {
+            None => self.shared.wake.notified().await,
+            Some(at) => tokio::select! {
+                biased;
+                () = self.shared.wake.notified() => {}
+                () = self.shared.runtime.sleep_until(at) => {}
+            },
+        }
+    }
+
+    /// Commits what logs have pending.
+    pub async fn commit(&mut self, logs: Vec<Log<R>>) -> Result<(), LogError> {
+        let mut jobs = logs.into_iter().map(|log| {
+            let mut state = log.0.state.lock();
+            state.queued = false;
+            let chunks = std::mem::take(&mut state.pending);
+            drop(state);
+            (log, chunks)
+        });
+        if jobs.len() <= 1 {
+            let Some((log, chunks)) = jobs.next() else { return Ok(()) };
+            let committed = commit_log(&log, chunks).await?;
+            self.note(log, committed);
+            return Ok(());
+        }
+        let jobs: Vec<_> = jobs.collect();
+        let work = jobs.into_iter().map(|(log, chunks)| async move {
+            let committed = commit_log(&log, chunks).await;
+            (log, committed)
+        });
+        for (log, committed) in join_all(work).await {
+            self.note(log, committed?);
+        }
+        Ok(())
+    }
+
+    /// Keeps the books after a log was committed.
+    fn note(&mut self, log: Log<R>, committed: Committed) {
+        let now = self.shared.runtime.now();
+        if committed.synced {
+            self.unsynced.remove(&log.0.id);
+            self.recovery_point_moved();
+        } else if let Some(flush_ms) = committed.flush_ms {
+            let at = now + Duration::from_millis(flush_ms);
+            self.unsynced.entry(log.0.id).or_insert((log.clone(), at));
+        }
+        self.evictable_bytes += committed.bytes;
+        self.evictable.push_back((log, committed.end, committed.bytes));
+        while self.evictable_bytes > self.shared.config.tail_bytes_max as u64 {
+            let Some((log, end, bytes)) = self.evictable.pop_front() else { break };
+            self.evictable_bytes -= bytes;
+            log.0.state.lock().tail.evict_below(end);
+        }
+    }
+
+    pub fn recovery_point_moved(&mut self) {
+        let interval = Duration::from_millis(self.shared.config.checkpoint_interval_ms);
+        self.checkpoint_at.get_or_insert(self.shared.runtime.now() + interval);
+    }
+
+    /// Does what is due.
+    async fn on_time(&mut self) -> Result<(), LogError> {
+        let now = self.shared.runtime.now();
+        let due: Vec<Log<R>> =
+            self.unsynced.values().filter(|(_, at)| *at <= now).map(|(log, _)| log.clone()).collect();
+        for log in due {
+            self.flush(&log).await?;
+        }
+        if self.checkpoint_at.is_some_and(|at| at <= now) {
+            self.checkpoint().await?;
+        }
+        while self.removals.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, path)) = self.removals.pop_front() else { break };
+            crate::disk::remove_file(&self.shared.runtime, &path).await?;
+        }
+        Ok(())
+    }
+
+    /// Commits what the log has pending and syncs it.
+    pub async fn flush(&mut self, log: &Log<R>) -> Result<(), LogError> {
+        let chunks = std::mem::take(&mut log.0.state.lock().pending);
+        if !chunks.is_empty() {
+            let committed = commit_log(log, chunks).await?;
+            self.note(log.clone(), committed);
+        }
+        let behind = {
+            let state = log.0.state.lock();
+            state.synced < state.written
+        };
+        if behind {
+            sync_written(log).await?;
+        }
+        self.unsynced.remove(&log.0.id);
+        self.recovery_point_moved();
+        Ok(())
+    }
+
+    pub fn forget(&mut self, log: &Log<R>) {
+        self.unsynced.remove(&log.0.id);
+        self.evictable.retain(|(other, _, bytes)| {
+            let keep = other.0.id != log.0.id;
+            if !keep {
+                self.evictable_bytes -= bytes;
+            }
+            keep
+        });
+    }
+
+    /// Writes the recovery points. Leader epochs go first: below a recovery point they are not rebuilt.
+    pub async fn checkpoint(&mut self) -> Result<(), LogError> {
+        let points = self.offsets(|state| state.synced);
+        let logs: Vec<Log<R>> = self.shared.logs.lock().values().cloned().collect();
+        for log in &logs {
+            write_epochs(log).await?;
+        }
+        self.write_offsets(RECOVERY_POINTS, &points).await?;
+        self.checkpoint_at = None;
+        Ok(())
+    }
+
+    /// Writes the log start offsets, with `changed` as if it had moved already.
+    pub async fn checkpoint_starts(&mut self, changed: Option<(&Log<R>, i64)>) -> Result<(), LogError> {
+        let mut starts = self.offsets(|state| state.start);
+        if let Some((log, start)) = changed {
+            starts.insert(log.0.tp.clone(), start);
+        }
+        starts.retain(|_, start| *start > 0);
+        self.write_offsets(LOG_STARTS, &starts).await
+    }
+
+    fn offsets(&self, offset: impl Fn(&State<FileOf<R>>) -> i64) -> BTreeMap<TopicPartition, i64> {
+        let logs = self.shared.logs.lock();
+        logs.iter().map(|(tp, log)| (tp.clone(), offset(&log.0.state.lock()))).collect()
+    }
+
+    pub async fn write_offsets(
+        &self,
+        name: &str,
+        offsets: &BTreeMap<TopicPartition, i64>,
+    ) -> Result<(), LogError> {
+        let content = Bytes::from(encode_offsets(offsets));
+        replace_file(&self.shared.runtime, &self.shared.path.join(name), content).await
+    }
+
+    async fn execute(&mut self, command: Command<R>) -> Done {
+        let mut done = Done::GoOn;
+        match command {
+            Command::Flush(log, reply) => {
+                let result = self.flush(&log).await;
+                self.answer(reply, result);
+            }
+            Command::TruncateTo(log, offset, reply) => {
+                let result = self.truncate_to(&log, offset).await;
+                self.answer(reply, result);
+            }
+            Command::StartAt(log, offset, reply) => {
+                let result = self.start_at(&log, offset).await;
+                self.answer(reply, result);
+            }
+            Command::DeleteRecords(log, offset, reply) => {
+                let result = self.delete_records(&log, offset).await;
+                self.answer(reply, result);
+            }
+            Command::Retention(reply) => {
+                let result = self.retention().await;
+                self.answer(reply, result);
+            }
+            Command::Delete(log, reply) => {
+                let result = self.delete(&log).await;
+                self.answer(reply, result);
+            }
+            Command::Checkpoint(reply) => {
+                let result = self.checkpoint().await;
+                self.answer(reply, result);
+            }
+            Command::Shutdown(reply) => {
+                let result = self.shutdown().await;
+                done = Done::ShutDown;
+                self.answer(reply, result);
+                self.shared.stop_service();
+            }
+        }
+        done
+    }
+
+    /// An I/O error takes the directory offline; other errors are the asker's.
+    fn answer<T>(&self, reply: crate::shared::Reply<T>, result: Result<T, LogError>) {
+        if let Err(error @ LogError::Io { .. }) = &result {
+            self.shared.go_offline(&error.to_string());
+        }
+        // whoever asked may have gone
+        let _ = reply.send(result);
+    }
+}
+
+enum Done {
+    GoOn,
+    ShutDown,
+}
+
+/// What a commit did to a log.
+struct Committed {
+    bytes: u64,
+    end: i64,
+    synced: bool,
+    /// The log is in page-cache mode with unsynced records and this `flush.ms`.
+    flush_ms: Option<u64>,
+}
+
+async fn commit_log<R: Runtime>(log: &Log<R>, chunks: Vec<Chunk>) -> Result<Committed, LogError> {
+    let mutants = log.0.shared.runtime.mutants();
+    let mut committed = Committed { bytes: 0, end: 0, synced: false, flush_ms: None };
+    for chunk in chunks {
+        if let Some(roll) = chunk.roll {
+            match seal(log, roll, chunk.segment).await? {
+                Sealed::Yes => committed.synced = true,
+                Sealed::AppendFailed => break,
+            }
+        }
+        if chunk.buffers.is_empty() {
+            continue;
+        }
+        let (file, path) = segment_file(log, chunk.segment).await?;
+        file.write_at(chunk.position, chunk.buffers).await.during("write", &path)?;
+        let mut state = log.0.state.lock();
+        let segment = state.segment_mut(chunk.segment).expect("only the writer removes segments");
+        segment.written = chunk.position + chunk.bytes;
+        segment.dirty = true;
+        state.written = chunk.end;
+        state.unflushed += chunk.messages;
+        committed.bytes += chunk.bytes;
+        committed.end = chunk.end;
+    }
+    let (due, promise_fsync) = {
+        let state = log.0.state.lock();
+        (
+            state.unflushed > 0 && state.unflushed >= state.config.flush_messages,
+            state.config.acks_mean_fsynced(),
+        )
+    };
+    // the planted bug leaves the sync out and promises what is only written
+    let promise_early = due && promise_fsync && mutants.on(Mutant::S01);
+    if due && !promise_early {
+        sync_written(log).await?;
+        committed.synced = true;
+    }
+    let mut state = log.0.state.lock();
+    let promise = if promise_fsync && !promise_early { state.synced } else { state.written };
+    publish(log, &mut state, promise);
+    if state.unflushed > 0 {
+        committed.flush_ms = u64::try_from(state.config.flush_ms).ok().filter(|&ms| ms < i64::MAX as u64);
+    }
+    Ok(committed)
+}
+
+/// Everything below `offset` may be acknowledged.
+pub(crate) fn publish<R: Runtime>(log: &Log<R>, state: &mut State<FileOf<R>>, offset: i64) {
+    if offset <= state.durable {
+        return;
+    }
+    assert!(offset <= state.end, "durable offset {offset} past the end {} of {}", state.end, log.0.name);
+    if state.config.acks_mean_fsynced() {
+        flush_done(log, offset);
+    }
+    state.durable = offset;
+    log.0.durable.store(offset, Ordering::Release);
+    state.waiters.publish(offset);
+    log.0.watchers.lock().notify(Event::Durable);
+}
+
+fn flush_done<R: Runtime>(log: &Log<R>, offset: i64) {
+    let partition = log.0.name.clone();
+    log.0.shared.runtime.probe().emit(|| Observation::FlushDone { partition, offset });
+}
+
+/// Syncs what was written: all of it is on the medium afterwards, and nothing that was appended meanwhile counts.
+pub(crate) async fn sync_written<R: Runtime>(log: &Log<R>) -> Result<(), LogError> {
+    // only the segment that was written last can be dirty: those before it were synced when they were sealed
+    let (target, dirty) = {
+        let state = log.0.state.lock();
+        (state.written, state.segments.iter().rev().find(|segment| segment.dirty).map(|segment| segment.base))
+    };
+    if let Some(segment) = dirty {
+        sync_segment(log, segment).await?;
+    }
+    let mut state = log.0.state.lock();
+    state.synced = state.synced.max(target);
+    state.unflushed = 0;
+    if state.config.acks_mean_fsynced() {
+        publish(log, &mut state, target);
+    } else {
+        flush_done(log, target);
+    }
+    Ok(())
+}
+
+async fn sync_segment<R: Runtime>(log: &Log<R>, base: i64) -> Result<(), LogError> {
+    let (file, path) = segment_file(log, base).await?;
+    let mut result = file.sync_data().await;
+    // the planted bug: the second sync returns Ok, but the pages of the first one are gone
+    while result.is_err() && log.0.shared.runtime.mutants().on(Mutant::S02) {
+        result = file.sync_data().await;
+    }
+    result.during("sync", &path)?;
+    if let Some(segment) = log.0.state.lock().segment_mut(base) {
+        segment.dirty = false;
+    }
+    Ok(())
+}
+
+/// The segment's open file.
+pub(crate) async fn segment_file<R: Runtime>(
+    log: &Log<R>,
+    base: i64,
+) -> Result<(FileOf<R>, PathBuf), LogError> {
+    let path = Kind::Log.path(&log.0.dir, base);
+    let open = log.0.state.lock().segment_mut(base).and_then(|segment| segment.file.clone());
+    if let Some(file) = open {
+        return Ok((file, path));
+    }
+    let file = log.0.shared.runtime.disk().open(&path, OpenOptions::WRITE).await.during("open", &path)?;
+    if let Some(segment) = log.0.state.lock().segment_mut(base) {
+        segment.file = Some(file.clone());
+    }
+    Ok((file, path))
+}
+
+enum Sealed {
+    Yes,
+    /// Only with the planted bug S13.
+    AppendFailed,
+}
+
+/// Makes the segment before `base` durable with its indexes and the producer snapshot, and begins the file of
+/// the segment `base`. Nothing in the new segment is written before all of that is on the medium.
+async fn seal<R: Runtime>(log: &Log<R>, roll: Roll, base: i64) -> Result<Sealed, LogError> {
+    let (runtime, dir) = (&log.0.shared.runtime, &log.0.dir);
+    let (dirty, offsets, times) = {
+        let mut state = log.0.state.lock();
+        let segment = state.segment_mut(roll.sealed).expect("only the writer removes segments");
+        let indexes = segment.indexes.as_ref().expect("a segment keeps its indexes until it is sealed");
+        (segment.dirty, indexes.offsets.encode(), indexes.times.encode())
+    };
+    if dirty {
+        sync_segment(log, roll.sealed).await?;
+    }
+    let written = async {
+        write_file(runtime, &Kind::OffsetIndex.path(dir, roll.sealed), offsets).await?;
+        write_file(runtime, &Kind::TimeIndex.path(dir, roll.sealed), times).await
+    };
+    if let Err(error) = written.await {
+        // the planted bug treats this as a failed append, although the batches are in the log
+        if runtime.mutants().on(Mutant::S13) {
+            forget_appended(log, &error);
+            return Ok(Sealed::AppendFailed);
+        }
+        return Err(error);
+    }
+    write_file(runtime, &Kind::Snapshot.path(dir, roll.snapshot_offset), roll.snapshot).await?;
+    let path = Kind::Log.path(dir, base);
+    let file = runtime.disk().open(&path, OpenOptions::REPLACE).await.during("create", &path)?;
+    // the planted bug forgets that a synced file without a directory entry is no file
+    if !runtime.mutants().on(Mutant::S03) {
+        runtime.disk().sync_dir(dir).await.during("sync", dir)?;
+    }
+    let mut state = log.0.state.lock();
+    state.snapshots.push(roll.snapshot_offset);
+    if let Some(sealed) = state.segment_mut(roll.sealed) {
+        (sealed.indexes, sealed.file) = (None, None);
+    }
+    if let Some(segment) = state.segment_mut(base) {
+        segment.file = Some(file);
+    }
+    state.synced = state.synced.max(base);
+    state.unflushed = 0;
+    if !state.config.acks_mean_fsynced() {
+        flush_done(log, base);
+    }
+    Ok(Sealed::Yes)
+}
+
+/// Takes the log end back to what was acknowledged and leaves the bytes in the segment: the bug S13.
+fn forget_appended<R: Runtime>(log: &Log<R>, error: &LogError) {
+    let mut state = log.0.state.lock();
+    let end = state.durable;
+    state.pending.clear();
+    while state.segments.len() > 1 && state.active().written == 0 {
+        state.segments.pop();
+    }
+    let active = state.active();
+    active.size = active.written;
+    if let Some(indexes) = &mut active.indexes {
+        indexes.offsets.truncate_to(end);
+        indexes.times.truncate_to(end);
+    }
+    (state.end, state.written) = (end, end);
+    state.tail.truncate_to(end);
+    state.waiters.fail_above(end, error);
+    log.0.end.store(end, Ordering::Release);
+}
+
+/// Writes the log's leader epochs when they have changed.
+pub(crate) async fn write_epochs<R: Runtime>(log: &Log<R>) -> Result<(), LogError> {
+    let content = {
+        let mut state = log.0.state.lock();
+        if state.deleted || !std::mem::take(&mut state.epochs_dirty) {
+            return Ok(());
+        }
+        encode_epochs(&state.epochs)
+    };
+    replace_file(&log.0.shared.runtime, &log.0.dir.join(LEADER_EPOCHS), Bytes::from(content)).await
+}
