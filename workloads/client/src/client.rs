@@ -6,7 +6,7 @@ use crate::error::ClientError;
 use crate::metadata::{Metadata, PartitionRef, TopicRef};
 use crate::net::{self, Connection, Dial, Lane, NetworkListener, RequestFailure};
 use burnin_runtime::{Instant, Runtime, Task};
-use burnin_wire::{Api, ErrorCode, Request, Response};
+use burnin_wire::{ErrorCode, Request, Response, StrBytes};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -177,9 +177,17 @@ impl<R: Runtime> Client<R> {
         connection.request(request, self.inner.config.request_timeout).await.map_err(failed)
     }
 
-    /// The version of `api` that is spoken with a broker, once connected.
-    pub(crate) fn version_of(&self, node: i32, api: Api) -> Option<i16> {
-        self.inner.connection(node, Lane::Main)?.version(api)
+    pub(crate) fn leader(&self, partition: PartitionRef) -> Option<i32> {
+        self.inner.metadata.lock().leader(partition).map(|(node, _)| node)
+    }
+
+    pub(crate) fn topic_name(&self, topic: TopicRef) -> StrBytes {
+        self.inner.metadata.lock().topic(topic).name.clone()
+    }
+
+    /// Has the metadata fetched again, soon.
+    pub(crate) fn mark_stale(&self) {
+        self.inner.stale.notify_one();
     }
 
     /// Some broker to ask: one that is connected if there is one.

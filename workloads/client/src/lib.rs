@@ -11,9 +11,11 @@
 //! | `consumer/` | reading by assignment, fetch sessions, resets |
 //! | `admin.rs` | topics, configs, offsets |
 
+mod admin;
 mod backoff;
 mod client;
 mod config;
+mod consumer;
 mod error;
 mod metadata;
 mod net;
@@ -21,9 +23,11 @@ pub mod outcome;
 mod producer;
 mod requests;
 
+pub use admin::{Admin, ClusterInfo, ConfigEntry, ConfigResource, ListedOffset, NewTopic};
 pub use backoff::Backoff;
 pub use client::Client;
 pub use config::{ClientConfig, ConsumerConfig, OffsetReset, ProducerConfig};
+pub use consumer::{Consumer, ConsumerEvent, Fetched, StartAt};
 pub use error::ClientError;
 pub use metadata::{BrokerInfo, Metadata, PartitionInfo, PartitionRef, TopicInfo, TopicRef};
 pub use net::RequestFailure;

@@ -21,11 +21,6 @@ pub(super) struct Stamp {
     pub sequence: i32,
 }
 
-impl Stamp {
-    /// Without idempotence.
-    pub const NONE: Stamp = Stamp { id: -1, epoch: -1, sequence: -1 };
-}
-
 /// The sequence number `count` records after `sequence`; it wraps from 2^31-1 to 0
 /// (`DefaultRecordBatch.incrementSequence`).
 pub(super) fn advance(sequence: i32, count: u32) -> i32 {
@@ -107,6 +102,6 @@ mod tests {
         let header = BatchHeader::parse(&restamped).expect("a batch");
         assert_eq!((header.producer_id, header.producer_epoch, header.base_sequence), (7, 3, 99));
         assert!(verify_crc(&restamped).is_ok());
-        assert_eq!(restamp(restamped, Stamp::NONE), plain);
+        assert_eq!(restamp(restamped, Stamp { id: -1, epoch: -1, sequence: -1 }), plain);
     }
 }

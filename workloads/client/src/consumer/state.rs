@@ -1,0 +1,634 @@
+//! What a consumer knows of its partitions, and what it asks of which broker when. Sans-io but for the queue of
+//! a connection.
+//!
+//! A partition is looked up (ListOffsets) until its position is known, checked (OffsetForLeaderEpoch) when its
+//! leader changes, and fetched otherwise. There is one fetch in flight per broker, and none while records of
+//! that broker wait to be handed out. A seek raises the partition's generation: answers to what was asked
+//! before it are dropped.
+
+use super::fetched::progress;
+use super::session::{Ask, Session, Want};
+use super::{ConsumerEvent, Fetched, StartAt};
+use crate::backoff::Backoff;
+use crate::client::Network;
+use crate::config::{ClientConfig, ConsumerConfig, OffsetReset};
+use crate::metadata::PartitionRef;
+use crate::net::{Connection, Lane, Queued, Reply, RequestFailure, ResponseHandler};
+use crate::requests;
+use burnin_runtime::{Entropy, Instant};
+use burnin_wire::kafka::messages::fetch_response::PartitionData;
+use burnin_wire::kafka::messages::{ListOffsetsResponse, OffsetForLeaderEpochResponse};
+use burnin_wire::{Api, ErrorCode, Request, Response, StrBytes};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use uuid::Uuid;
+
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Not read until the next seek.
+    Stopped,
+    /// The offset for this timestamp is asked for.
+    Lookup(i64),
+    /// Whether the log still has what was read is asked for.
+    Check,
+    /// Read.
+    Fetch,
+}
+
+struct Assigned {
+    at: PartitionRef,
+    name: StrBytes,
+    topic_id: Uuid,
+    generation: u64,
+    phase: Phase,
+    position: i64,
+    /// Leader epoch of the last batch that was read; -1 when none was.
+    read_epoch: i32,
+    leader: Option<(usize, i32)>,
+    /// The leader epoch under which the position is known to be good.
+    checked_epoch: i32,
+    log_start_offset: i64,
+    high_watermark: i64,
+    /// A request of its own (not a fetch) is in flight.
+    asking: bool,
+    /// Records wait to be handed out.
+    buffered: bool,
+    failures: u32,
+    not_before: Instant,
+}
+
+#[derive(Debug)]
+struct Fetch {
+    token: u64,
+    /// Slot, generation, offset.
+    asked: Vec<(usize, u64, i64)>,
+}
+
+struct Node {
+    id: i32,
+    fetching: Option<Arc<Connection>>,
+    asking: Option<Arc<Connection>>,
+    session: Session,
+    in_flight: Option<Fetch>,
+    failures: u32,
+    not_before: Instant,
+}
+
+/// A lookup or a check in flight.
+struct Question {
+    token: u64,
+    slot: usize,
+    generation: u64,
+}
+
+pub(super) struct State {
+    config: ConsumerConfig,
+    retry_backoff: Backoff,
+    request_timeout: Duration,
+    lane: Lane,
+    entropy: Entropy,
+    assigned: Vec<Assigned>,
+    nodes: Vec<Node>,
+    questions: Vec<Question>,
+    events: VecDeque<ConsumerEvent>,
+    next_token: u64,
+    turn: usize,
+    /// Scratch.
+    wants: Vec<Want>,
+}
+
+impl State {
+    pub fn new(config: ConsumerConfig, client: &ClientConfig, lane: Lane, entropy: Entropy) -> Self {
+        State {
+            config,
+            retry_backoff: client.retry_backoff,
+            request_timeout: client.request_timeout,
+            lane,
+            entropy,
+            assigned: Vec::new(),
+            nodes: Vec::new(),
+            questions: Vec::new(),
+            events: VecDeque::new(),
+            next_token: 0,
+            turn: 0,
+            wants: Vec::new(),
+        }
+    }
+
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    pub fn take_event(&mut self) -> Option<ConsumerEvent> {
+        let event = self.events.pop_front()?;
+        if let ConsumerEvent::Fetched(fetched) = &event
+            && let Some(slot) = self.slot(fetched.partition)
+        {
+            self.assigned[slot].buffered = false;
+        }
+        Some(event)
+    }
+
+    fn slot(&self, at: PartitionRef) -> Option<usize> {
+        self.assigned.iter().position(|assigned| assigned.at == at)
+    }
+
+    pub fn position(&self, at: PartitionRef) -> Option<i64> {
+        let assigned = &self.assigned[self.slot(at)?];
+        (assigned.phase == Phase::Fetch || assigned.phase == Phase::Check).then_some(assigned.position)
+    }
+
+    pub fn seek(&mut self, network: &dyn Network, at: PartitionRef, start: StartAt) {
+        let slot = self.slot(at).unwrap_or_else(|| {
+            self.assigned.push(Assigned {
+                at,
+                name: StrBytes::default(),
+                topic_id: Uuid::nil(),
+                generation: 0,
+                phase: Phase::Stopped,
+                position: -1,
+                read_epoch: -1,
+                leader: None,
+                checked_epoch: -1,
+                log_start_offset: -1,
+                high_watermark: -1,
+                asking: false,
+                buffered: false,
+                failures: 0,
+                not_before: Instant::ZERO,
+            });
+            self.assign_leaders(network);
+            self.assigned.len() - 1
+        });
+        self.forget(slot);
+        match start {
+            StartAt::Earliest => self.assigned[slot].phase = Phase::Lookup(EARLIEST),
+            StartAt::Latest => self.assigned[slot].phase = Phase::Lookup(LATEST),
+            StartAt::Timestamp(timestamp) => self.assigned[slot].phase = Phase::Lookup(timestamp),
+            StartAt::Offset(offset) => self.begin_at(slot, offset, -1),
+        }
+    }
+
+    pub fn unassign(&mut self, at: PartitionRef) {
+        if let Some(slot) = self.slot(at) {
+            self.forget(slot);
+        }
+    }
+
+    /// Drops what was asked and what was fetched.
+    fn forget(&mut self, slot: usize) {
+        let assigned = &mut self.assigned[slot];
+        assigned.generation += 1;
+        assigned.phase = Phase::Stopped;
+        assigned.asking = false;
+        assigned.buffered = false;
+        assigned.failures = 0;
+        assigned.not_before = Instant::ZERO;
+        let at = assigned.at;
+        self.events.retain(|event| match event {
+            ConsumerEvent::Fetched(Fetched { partition, .. })
+            | ConsumerEvent::Positioned { partition, .. }
+            | ConsumerEvent::OutOfRange { partition, .. }
+            | ConsumerEvent::Truncated { partition, .. }
+            | ConsumerEvent::Refused { partition, .. } => *partition != at,
+        });
+    }
+
+    fn begin_at(&mut self, slot: usize, offset: i64, epoch: i32) {
+        let assigned = &mut self.assigned[slot];
+        assigned.phase = Phase::Fetch;
+        assigned.position = offset;
+        assigned.read_epoch = epoch;
+        assigned.checked_epoch = assigned.leader.map_or(-1, |(_, epoch)| epoch);
+        assigned.failures = 0;
+        self.events.push_back(ConsumerEvent::Positioned { partition: assigned.at, offset });
+    }
+
+    /// The metadata was replaced.
+    pub fn assign_leaders(&mut self, network: &dyn Network) {
+        let State { assigned, nodes, config, .. } = self;
+        network.with_metadata(&mut |metadata| {
+            for assigned in assigned.iter_mut() {
+                let topic = metadata.topic(assigned.at.topic);
+                assigned.name.clone_from(&topic.name);
+                assigned.topic_id = topic.id;
+                assigned.leader = metadata.leader(assigned.at).map(|(id, epoch)| {
+                    let known = nodes.iter().position(|node| node.id == id);
+                    let node = known.unwrap_or_else(|| {
+                        nodes.push(Node {
+                            id,
+                            fetching: None,
+                            asking: None,
+                            session: Session::new(config.sessions),
+                            in_flight: None,
+                            failures: 0,
+                            not_before: Instant::ZERO,
+                        });
+                        nodes.len() - 1
+                    });
+                    (node, epoch)
+                });
+                let Some((_, epoch)) = assigned.leader else { continue };
+                if assigned.phase == Phase::Fetch && epoch > assigned.checked_epoch {
+                    if config.truncation_detection && assigned.read_epoch >= 0 {
+                        // What is in flight was asked under the old epoch.
+                        assigned.phase = Phase::Check;
+                        assigned.generation += 1;
+                    } else {
+                        assigned.checked_epoch = epoch;
+                    }
+                }
+            }
+        });
+        for node in &mut self.nodes {
+            if node.fetching.is_none() {
+                node.fetching = network.connection(node.id, self.lane);
+            }
+            if node.asking.is_none() {
+                node.asking = network.connection(node.id, Lane::Main);
+            }
+        }
+    }
+
+    /// Asks whatever may be asked now. Returns when to look again, if nothing is answered before.
+    pub fn drive(
+        &mut self,
+        now: Instant,
+        network: &dyn Network,
+        handler: &Weak<dyn ResponseHandler>,
+    ) -> Instant {
+        let mut again = Instant::FAR_FUTURE;
+        let mut stale = false;
+        for slot in 0..self.assigned.len() {
+            let assigned = &self.assigned[slot];
+            if assigned.phase == Phase::Stopped {
+                continue;
+            }
+            if assigned.leader.is_none() {
+                stale = true;
+            } else if assigned.not_before > now {
+                again = again.min(assigned.not_before);
+            } else if assigned.phase != Phase::Fetch && !assigned.asking {
+                self.ask(slot, handler);
+            }
+        }
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].in_flight.is_some() {
+                continue;
+            }
+            if self.nodes[node].not_before > now {
+                again = again.min(self.nodes[node].not_before);
+                continue;
+            }
+            self.fetch(now, node, handler);
+        }
+        if stale {
+            network.refresh_metadata();
+        }
+        again
+    }
+
+    /// Sends a lookup or a check.
+    fn ask(&mut self, slot: usize, handler: &Weak<dyn ResponseHandler>) {
+        let assigned = &mut self.assigned[slot];
+        let (node, leader_epoch) = assigned.leader.expect("has a leader");
+        let Some(connection) = &self.nodes[node].asking else { return };
+        if !connection.is_ready() {
+            connection.want();
+            return;
+        }
+        let request = match assigned.phase {
+            Phase::Lookup(timestamp) => {
+                requests::list_offset(&assigned.name, assigned.at.index, leader_epoch, timestamp)
+            }
+            Phase::Check => {
+                if connection.version(Api::OffsetForLeaderEpoch).is_none() {
+                    assigned.checked_epoch = leader_epoch;
+                    assigned.phase = Phase::Fetch;
+                    return;
+                }
+                requests::end_of_epoch(&assigned.name, assigned.at.index, leader_epoch, assigned.read_epoch)
+            }
+            Phase::Stopped | Phase::Fetch => unreachable!("nothing to ask"),
+        };
+        let token = self.next_token;
+        self.next_token += 1;
+        let reply = Reply::Handler(handler.clone(), token);
+        let queued = Queued { request, version: None, timeout: self.request_timeout, answered: true, reply };
+        if connection.send(queued).is_ok() {
+            assigned.asking = true;
+            self.questions.push(Question { token, slot, generation: assigned.generation });
+        }
+    }
+
+    /// Sends a fetch for everything that a broker leads and that may be fetched.
+    fn fetch(&mut self, now: Instant, node_at: usize, handler: &Weak<dyn ResponseHandler>) {
+        let mut wants = std::mem::take(&mut self.wants);
+        wants.clear();
+        let mut asked = Vec::new();
+        let mut blocked = false;
+        let mut named = true;
+        let count = self.assigned.len();
+        self.turn = (self.turn + 1) % count.max(1);
+        for step in 0..count {
+            let slot = (self.turn + step) % count;
+            let assigned = &self.assigned[slot];
+            let Some((leader, leader_epoch)) = assigned.leader.filter(|(leader, _)| *leader == node_at)
+            else {
+                continue;
+            };
+            debug_assert_eq!(leader, node_at);
+            blocked |= assigned.buffered;
+            if assigned.phase == Phase::Fetch && assigned.not_before <= now {
+                wants.push(Want { at: assigned.at, offset: assigned.position, leader_epoch });
+                asked.push((slot, assigned.generation, assigned.position));
+                named &= !assigned.topic_id.is_nil();
+            }
+        }
+        let node = &mut self.nodes[node_at];
+        if !wants.is_empty()
+            && !blocked
+            && let Some(connection) = &node.fetching
+        {
+            if connection.is_ready() {
+                let version = connection.version(Api::Fetch).map(|max| if named { max } else { max.min(12) });
+                if let Some(version) = version {
+                    let ask = node.session.ask(&wants);
+                    let request = fetch_request(&self.config, version, ask, &self.assigned);
+                    let token = self.next_token;
+                    self.next_token += 1;
+                    let timeout = self.request_timeout.max(self.config.max_wait * 2);
+                    let reply = Reply::Handler(handler.clone(), token);
+                    let queued = Queued { request, version: Some(version), timeout, answered: true, reply };
+                    if connection.send(queued).is_ok() {
+                        node.in_flight = Some(Fetch { token, asked });
+                    }
+                }
+            } else {
+                connection.want();
+            }
+        }
+        self.wants = wants;
+    }
+
+    /// Takes an answer in.
+    pub fn answered(
+        &mut self,
+        now: Instant,
+        network: &dyn Network,
+        token: u64,
+        result: Result<Option<Response>, RequestFailure>,
+    ) {
+        let fetch =
+            self.nodes.iter().position(|node| node.in_flight.as_ref().is_some_and(|f| f.token == token));
+        if let Some(node) = fetch {
+            return self.fetched(now, network, node, result);
+        }
+        let Some(at) = self.questions.iter().position(|question| question.token == token) else { return };
+        let Question { slot, generation, .. } = self.questions.swap_remove(at);
+        if self.assigned[slot].generation != generation {
+            return;
+        }
+        self.assigned[slot].asking = false;
+        let code = match result {
+            Ok(Some(Response::ListOffsets(response))) => self.looked_up(slot, &response),
+            Ok(Some(Response::OffsetForLeaderEpoch(response))) => self.checked(slot, &response),
+            Ok(other) => unreachable!("a lookup was answered with {other:?}"),
+            Err(_) => {
+                self.back_off(now, slot);
+                network.refresh_metadata();
+                return;
+            }
+        };
+        if code != 0 {
+            self.refused(now, network, slot, ErrorCode(code));
+        }
+    }
+
+    fn looked_up(&mut self, slot: usize, response: &ListOffsetsResponse) -> i16 {
+        let assigned = &self.assigned[slot];
+        let topic = response.topics.iter().find(|topic| topic.name.0 == assigned.name);
+        let answer =
+            topic.and_then(|topic| topic.partitions.iter().find(|p| p.partition_index == assigned.at.index));
+        let Some(answer) = answer else { return ErrorCode::UNKNOWN_SERVER_ERROR.0 };
+        if answer.error_code != 0 {
+            return answer.error_code;
+        }
+        if answer.offset < 0 {
+            // No record is that new.
+            self.assigned[slot].phase = Phase::Lookup(LATEST);
+        } else {
+            // The epoch of the offset is that of the record before it only at the end: do not trust it.
+            self.begin_at(slot, answer.offset, -1);
+        }
+        0
+    }
+
+    fn checked(&mut self, slot: usize, response: &OffsetForLeaderEpochResponse) -> i16 {
+        let assigned = &mut self.assigned[slot];
+        let topic = response.topics.iter().find(|topic| topic.topic.0 == assigned.name);
+        let answer =
+            topic.and_then(|topic| topic.partitions.iter().find(|p| p.partition == assigned.at.index));
+        let Some(answer) = answer else { return ErrorCode::UNKNOWN_SERVER_ERROR.0 };
+        if answer.error_code != 0 {
+            return answer.error_code;
+        }
+        assigned.checked_epoch = assigned.leader.map_or(-1, |(_, epoch)| epoch);
+        assigned.failures = 0;
+        let end_offset = (answer.end_offset >= 0 && answer.leader_epoch >= 0).then_some(answer.end_offset);
+        if end_offset.is_some_and(|end| end >= assigned.position) {
+            assigned.phase = Phase::Fetch;
+            return 0;
+        }
+        let (partition, position) = (assigned.at, assigned.position);
+        self.events.push_back(ConsumerEvent::Truncated { partition, position, end_offset });
+        match (self.config.offset_reset, end_offset) {
+            (OffsetReset::None, _) => self.assigned[slot].phase = Phase::Stopped,
+            (_, Some(end)) => self.begin_at(slot, end, answer.leader_epoch),
+            (OffsetReset::Earliest, None) => self.assigned[slot].phase = Phase::Lookup(EARLIEST),
+            (OffsetReset::Latest, None) => self.assigned[slot].phase = Phase::Lookup(LATEST),
+        }
+        0
+    }
+
+    fn fetched(
+        &mut self,
+        now: Instant,
+        network: &dyn Network,
+        node_at: usize,
+        result: Result<Option<Response>, RequestFailure>,
+    ) {
+        let node = &mut self.nodes[node_at];
+        let Fetch { asked, .. } = node.in_flight.take().expect("looked at");
+        let response = match result {
+            Ok(Some(Response::Fetch(response))) => response,
+            Ok(other) => unreachable!("a fetch was answered with {other:?}"),
+            Err(_) => {
+                node.session.failed(false);
+                node.failures = node.failures.saturating_add(1);
+                node.not_before = now + self.retry_backoff.after(node.failures, &mut self.entropy);
+                network.refresh_metadata();
+                return;
+            }
+        };
+        let code = ErrorCode(response.error_code);
+        if code.is_err() {
+            let gone = code == ErrorCode::FETCH_SESSION_ID_NOT_FOUND;
+            node.session.failed(gone);
+            if !gone && code != ErrorCode::INVALID_FETCH_SESSION_EPOCH {
+                node.failures = node.failures.saturating_add(1);
+                node.not_before = now + self.retry_backoff.after(node.failures, &mut self.entropy);
+                network.refresh_metadata();
+                for (slot, ..) in asked {
+                    let partition = self.assigned[slot].at;
+                    self.events.push_back(ConsumerEvent::Refused { partition, code });
+                }
+            }
+            return;
+        }
+        node.session.answered(response.session_id);
+        node.failures = 0;
+        for topic in response.responses {
+            for data in topic.partitions {
+                let found = asked.iter().find(|(slot, ..)| {
+                    let assigned = &self.assigned[*slot];
+                    assigned.at.index == data.partition_index
+                        && if topic.topic_id.is_nil() {
+                            topic.topic.0 == assigned.name
+                        } else {
+                            topic.topic_id == assigned.topic_id
+                        }
+                });
+                if let Some((slot, generation, offset)) = found.copied()
+                    && self.assigned[slot].generation == generation
+                {
+                    self.partition_fetched(now, network, slot, offset, data);
+                }
+            }
+        }
+    }
+
+    fn partition_fetched(
+        &mut self,
+        now: Instant,
+        network: &dyn Network,
+        slot: usize,
+        fetch_offset: i64,
+        data: PartitionData,
+    ) {
+        let code = ErrorCode(data.error_code);
+        if code == ErrorCode::OFFSET_OUT_OF_RANGE {
+            return self.out_of_range(slot, fetch_offset);
+        }
+        if code.is_err() {
+            return self.refused(now, network, slot, code);
+        }
+        let batches: Bytes = data.records.unwrap_or_default();
+        let progress = progress(&batches, fetch_offset);
+        if progress.is_none() && !batches.is_empty() {
+            // It would be answered in the same way for ever.
+            return self.refused(now, network, slot, ErrorCode::CORRUPT_MESSAGE);
+        }
+        let assigned = &mut self.assigned[slot];
+        assigned.failures = 0;
+        let moved = assigned.high_watermark != data.high_watermark
+            || assigned.log_start_offset != data.log_start_offset;
+        assigned.high_watermark = data.high_watermark;
+        assigned.log_start_offset = data.log_start_offset;
+        if let Some((next_offset, epoch)) = progress {
+            assigned.position = next_offset;
+            assigned.read_epoch = epoch;
+        }
+        if progress.is_some() || moved {
+            assigned.buffered = true;
+            self.events.push_back(ConsumerEvent::Fetched(Fetched {
+                partition: assigned.at,
+                fetch_offset,
+                next_offset: assigned.position,
+                log_start_offset: data.log_start_offset,
+                high_watermark: data.high_watermark,
+                batches,
+                check_crcs: self.config.check_crcs,
+            }));
+        }
+    }
+
+    fn out_of_range(&mut self, slot: usize, offset: i64) {
+        let assigned = &mut self.assigned[slot];
+        self.events.push_back(ConsumerEvent::OutOfRange { partition: assigned.at, offset });
+        assigned.phase = match self.config.offset_reset {
+            OffsetReset::None => Phase::Stopped,
+            OffsetReset::Earliest => Phase::Lookup(EARLIEST),
+            OffsetReset::Latest => Phase::Lookup(LATEST),
+        };
+    }
+
+    fn refused(&mut self, now: Instant, network: &dyn Network, slot: usize, code: ErrorCode) {
+        self.back_off(now, slot);
+        let partition = self.assigned[slot].at;
+        self.events.push_back(ConsumerEvent::Refused { partition, code });
+        network.refresh_metadata();
+    }
+
+    fn back_off(&mut self, now: Instant, slot: usize) {
+        let assigned = &mut self.assigned[slot];
+        assigned.failures = assigned.failures.saturating_add(1);
+        assigned.not_before = now + self.retry_backoff.after(assigned.failures, &mut self.entropy);
+    }
+}
+
+/// A fetch in a version that names topics by id (13 on) or by name.
+fn fetch_request(config: &ConsumerConfig, version: i16, ask: Ask, assigned: &[Assigned]) -> Request {
+    use burnin_wire::kafka::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
+    use burnin_wire::kafka::messages::{BrokerId, FetchRequest, TopicName};
+    let by_id = version >= 13;
+    let topic_of = |at: PartitionRef| {
+        let assigned =
+            assigned.iter().find(|assigned| assigned.at == at).expect("wanted partitions are assigned");
+        let name = if by_id { StrBytes::default() } else { assigned.name.clone() };
+        (TopicName(name), if by_id { assigned.topic_id } else { Uuid::nil() })
+    };
+    let mut topics: Vec<FetchTopic> = Vec::new();
+    for want in ask.wants {
+        let partition = FetchPartition::default()
+            .with_partition(want.at.index)
+            .with_current_leader_epoch(want.leader_epoch)
+            .with_fetch_offset(want.offset)
+            .with_partition_max_bytes(config.partition_max_bytes);
+        let (name, id) = topic_of(want.at);
+        match topics.iter_mut().find(|topic| topic.topic == name && topic.topic_id == id) {
+            Some(topic) => topic.partitions.push(partition),
+            None => topics.push(
+                FetchTopic::default().with_topic(name).with_topic_id(id).with_partitions(vec![partition]),
+            ),
+        }
+    }
+    let mut forgotten: Vec<ForgottenTopic> = Vec::new();
+    for at in ask.forgotten {
+        let (name, id) = topic_of(at);
+        match forgotten.iter_mut().find(|topic| topic.topic == name && topic.topic_id == id) {
+            Some(topic) => topic.partitions.push(at.index),
+            None => forgotten.push(
+                ForgottenTopic::default().with_topic(name).with_topic_id(id).with_partitions(vec![at.index]),
+            ),
+        }
+    }
+    let mut request = FetchRequest::default()
+        .with_max_wait_ms(requests::millis(config.max_wait))
+        .with_min_bytes(config.min_bytes)
+        .with_max_bytes(config.max_bytes)
+        .with_isolation_level(0)
+        .with_session_id(ask.session_id)
+        .with_session_epoch(ask.session_epoch)
+        .with_topics(topics)
+        .with_forgotten_topics_data(forgotten);
+    if version < 15 {
+        request.replica_id = BrokerId(-1);
+    }
+    Request::Fetch(request)
+}
