@@ -1,0 +1,454 @@
+//! The disk's faults and its control plane.
+//!
+//! Can: hang (for ever or for a while), be slow, fail reads, writes, syncs or name operations with EIO (by
+//! path, by count or by chance; a failing write may have written a part), be full (ENOSPC after the part that
+//! fits), flip bits of synced data, lose power, and, only when a scenario says so, answer a sync without
+//! doing it.
+//! Never: gives wrong bytes without an error, but for a bit that rotted; does anything when nothing was
+//! asked for; loses what an honest sync promised.
+
+use super::Disk;
+use super::media::{LossPlan, PAGE};
+use super::ops::prefix;
+use crate::latency::nanos;
+use crate::node::{FaultResult, SimNode, code, refuse};
+use crate::timers::Event;
+use crate::trace::TraceKind;
+use crate::world::{State, World};
+use burnin_runtime::Entropy;
+use bytes::Bytes;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+
+/// Kinds of operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskOp {
+    /// Reading, asking for a size, listing.
+    Read,
+    /// Writing, setting a size.
+    Write,
+    /// Syncing a file or a directory.
+    Sync,
+    /// Opening, locking, creating, renaming, removing.
+    Names,
+}
+
+/// Which files are meant: those whose path contains `within` and ends with one of `suffixes`. Empty means all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PathFilter {
+    /// A part of the path.
+    pub within: String,
+    /// Ends of the path, as in `.log` or `checkpoint`.
+    pub suffixes: Vec<String>,
+}
+
+impl PathFilter {
+    /// Every file.
+    pub fn any() -> Self {
+        PathFilter::default()
+    }
+
+    /// Files that end with one of these.
+    pub fn suffixes<'a>(suffixes: impl IntoIterator<Item = &'a str>) -> Self {
+        PathFilter { within: String::new(), suffixes: suffixes.into_iter().map(str::to_owned).collect() }
+    }
+
+    /// Whether a path is meant.
+    pub fn matches(&self, path: &str) -> bool {
+        path.contains(&self.within)
+            && (self.suffixes.is_empty() || self.suffixes.iter().any(|suffix| path.ends_with(&**suffix)))
+    }
+}
+
+/// Operations that fail with EIO.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FailRule {
+    /// Which kind.
+    pub op: DiskOp,
+    /// On which files.
+    pub path: PathFilter,
+    /// With which probability each.
+    pub chance: f64,
+    /// How many at most.
+    pub count: Option<u32>,
+}
+
+impl FailRule {
+    /// The next `count` operations of a kind, on any file.
+    pub fn next(op: DiskOp, count: u32) -> Self {
+        FailRule { op, path: PathFilter::any(), chance: 1.0, count: Some(count) }
+    }
+}
+
+/// What a power loss did to a disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PowerLoss {
+    /// Unsynced pages that kept their newest content.
+    pub pages_kept: u64,
+    /// Unsynced pages that fell back to an older content.
+    pub pages_lost: u64,
+    /// Unsynced pages with sectors of several contents.
+    pub pages_torn: u64,
+    /// Files with another size than programs saw.
+    pub files_resized: u64,
+    /// Unsynced name changes that were kept.
+    pub names_kept: u64,
+    /// Unsynced name changes that were lost.
+    pub names_lost: u64,
+}
+
+/// A bit that was flipped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BitRot {
+    /// The file.
+    pub path: String,
+    /// The byte.
+    pub offset: u64,
+    /// The bit, 0 to 7.
+    pub bit: u8,
+}
+
+/// A file, as programs see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileInfo {
+    /// From the root.
+    pub path: String,
+    /// Bytes.
+    pub len: u64,
+    /// The synced size.
+    pub durable_len: u64,
+    /// Pages that a power loss could change.
+    pub dirty_pages: usize,
+}
+
+/// What a disk did so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskStats {
+    /// Reads.
+    pub reads: u64,
+    /// Writes.
+    pub writes: u64,
+    /// Syncs.
+    pub syncs: u64,
+    /// Name operations.
+    pub names: u64,
+    /// Operations that failed by an injected fault.
+    pub failed: u64,
+    /// Power losses.
+    pub power_losses: u64,
+}
+
+impl DiskStats {
+    pub(super) fn count(&mut self, op: DiskOp) {
+        match op {
+            DiskOp::Read => self.reads += 1,
+            DiskOp::Write => self.writes += 1,
+            DiskOp::Sync => self.syncs += 1,
+            DiskOp::Names => self.names += 1,
+        }
+    }
+}
+
+/// What is wrong with a disk now.
+pub(super) struct Faults {
+    /// Operations do not end before.
+    hung_until: u64,
+    slow: f64,
+    rules: Vec<FailRule>,
+    short_writes: f64,
+    capacity: Option<u64>,
+    lying: bool,
+}
+
+/// What the faults make of an operation.
+pub(super) enum Verdict {
+    Fine,
+    /// EIO.
+    Fails,
+    /// A write stops after a part, with EIO.
+    Short,
+}
+
+impl Verdict {
+    /// For operations that happen as a whole or not at all.
+    pub(super) fn whole(&self) -> io::Result<()> {
+        match self {
+            Verdict::Fine => Ok(()),
+            Verdict::Fails | Verdict::Short => Err(io::Error::from_raw_os_error(EIO)),
+        }
+    }
+}
+
+impl Faults {
+    pub(super) fn new(capacity: Option<u64>) -> Self {
+        Faults { hung_until: 0, slow: 1.0, rules: Vec::new(), short_writes: 0.0, capacity, lying: false }
+    }
+
+    pub(super) fn hangs(&self, now: u64) -> bool {
+        now < self.hung_until
+    }
+
+    pub(super) fn slowed(&self, delay: u64) -> u64 {
+        if self.slow == 1.0 { delay } else { (delay as f64 * self.slow) as u64 }
+    }
+
+    pub(super) fn lies(&self) -> bool {
+        self.lying
+    }
+
+    pub(super) fn are_quiet(&self) -> bool {
+        self.rules.is_empty() && self.short_writes == 0.0
+    }
+
+    /// Whether a read may be slow or fail, so that it must not be answered at once.
+    pub(super) fn touches_reads(&self) -> bool {
+        self.slow != 1.0 || self.rules.iter().any(|rule| rule.op == DiskOp::Read)
+    }
+
+    pub(super) fn judge(&mut self, op: DiskOp, path: &str, entropy: &mut Entropy) -> Verdict {
+        for index in 0..self.rules.len() {
+            let rule = &mut self.rules[index];
+            if rule.op != op || !rule.path.matches(path) || !entropy.chance(rule.chance) {
+                continue;
+            }
+            if let Some(count) = &mut rule.count {
+                *count -= 1;
+                if *count == 0 {
+                    self.rules.remove(index);
+                }
+            }
+            return if op == DiskOp::Write && entropy.chance(0.5) { Verdict::Short } else { Verdict::Fails };
+        }
+        if op == DiskOp::Write && entropy.chance(self.short_writes) { Verdict::Short } else { Verdict::Fine }
+    }
+}
+
+impl Disk {
+    /// How much of a write happens (`None`: all of it), and its error.
+    pub(super) fn write_limit(
+        &mut self,
+        inode: u32,
+        offset: u64,
+        data: &[Bytes],
+        verdict: Verdict,
+    ) -> (Option<usize>, Option<io::Error>) {
+        let len: usize = data.iter().map(Bytes::len).sum();
+        match verdict {
+            Verdict::Fine => {}
+            Verdict::Fails => {
+                self.stats.failed += 1;
+                return (Some(0), Some(io::Error::from_raw_os_error(EIO)));
+            }
+            Verdict::Short => {
+                self.stats.failed += 1;
+                let part = self.chance.below(len as u64 + 1) as usize;
+                return (Some(part), Some(io::Error::from_raw_os_error(EIO)));
+            }
+        }
+        let Some(capacity) = self.faults.capacity else { return (None, None) };
+        let room = capacity.saturating_sub(self.names.allocated());
+        if self.names.file(inode).would_allocate(offset, len as u64) <= room {
+            return (None, None);
+        }
+        // Page by page, until no page is left.
+        let mut fits = 0;
+        while fits < len {
+            let to_boundary = PAGE - ((offset + fits as u64) % PAGE as u64) as usize;
+            let next = (fits + to_boundary).min(len);
+            if self.names.file(inode).would_allocate(offset, next as u64) > room {
+                break;
+            }
+            fits = next;
+        }
+        assert_eq!(prefix(data, fits).iter().map(Bytes::len).sum::<usize>(), fits);
+        (Some(fits), Some(io::Error::from_raw_os_error(ENOSPC)))
+    }
+
+    /// Fails with ENOSPC when the disk is full.
+    pub(super) fn check_room(&mut self) -> io::Result<()> {
+        match self.faults.capacity {
+            Some(capacity) if self.names.allocated() >= capacity => Err(io::Error::from_raw_os_error(ENOSPC)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The power goes. Each loss has its own character: some lose everything that was not synced, some
+    /// nothing, most something between; half of them tear pages.
+    pub(super) fn power_loss(&mut self) -> PowerLoss {
+        self.stats.power_losses += 1;
+        let entropy = &mut self.chance;
+        let draw = |entropy: &mut Entropy| match entropy.below(5) {
+            0 => 0.0,
+            1 => 1.0,
+            _ => entropy.unit(),
+        };
+        let (pages, names) = (draw(entropy), draw(entropy));
+        let tear = if entropy.chance(0.5) { entropy.unit() } else { 0.0 };
+        let (names_kept, names_lost) = self.names.power_loss(names, entropy);
+        let mut loss = PowerLoss { names_kept, names_lost, ..PowerLoss::default() };
+        let plan = LossPlan { keep: pages, tear };
+        for data in self.names.contents() {
+            let pages = data.power_loss(plan, entropy);
+            loss.pages_kept += pages.kept;
+            loss.pages_lost += pages.lost;
+            loss.pages_torn += pages.torn;
+            loss.files_resized += pages.resized;
+        }
+        // A machine that starts again has a disk that answers; what else is wrong with it stays wrong.
+        self.faults.hung_until = 0;
+        loss
+    }
+
+    fn rot(&mut self, filter: &PathFilter, count: usize) -> Vec<BitRot> {
+        let mut candidates = Vec::new();
+        for (path, inode) in self.names.files() {
+            if filter.matches(&path) {
+                candidates
+                    .extend(self.names.file(inode).clean_pages().map(|page| (path.clone(), inode, page)));
+            }
+        }
+        let mut hits = Vec::new();
+        while hits.len() < count && !candidates.is_empty() {
+            let pick = self.chance.below(candidates.len() as u64) as usize;
+            let (path, inode, page) = candidates.swap_remove(pick);
+            let data = self.names.file(inode);
+            let end = data.len().min(data.durable_len()).min(page + PAGE as u64);
+            let offset = self.chance.between(page, end - 1);
+            let bit = self.chance.below(8) as u8;
+            if self.names.file(inode).rot(offset, u32::from(bit)).is_some() {
+                hits.push(BitRot { path, offset, bit });
+            }
+        }
+        hits
+    }
+}
+
+/// The control plane of one disk.
+#[derive(Clone)]
+pub struct DiskControl {
+    world: Arc<World>,
+    node: SimNode,
+}
+
+impl DiskControl {
+    pub(crate) fn new(world: Arc<World>, node: SimNode) -> Self {
+        DiskControl { world, node }
+    }
+
+    fn fault<R>(&self, parameter: u64, apply: impl FnOnce(&mut State) -> R) -> R {
+        self.world.with(|s| {
+            s.record(TraceKind::Fault, self.node, code::DISK, parameter);
+            apply(s)
+        })
+    }
+
+    /// From now on no operation ends, for a while or until [`DiskControl::heal`]; then all of them do.
+    pub fn hang(&self, duration: Option<Duration>) {
+        self.fault(1, |s| {
+            let now = s.now;
+            let until = duration.map_or(u64::MAX, |d| now.saturating_add(nanos(d)));
+            let faults = &mut s.disk(self.node).faults;
+            faults.hung_until = faults.hung_until.max(until);
+            if duration.is_some() {
+                s.queue.insert(until, Event::DiskBack { node: self.node.0 });
+            }
+        });
+    }
+
+    /// New operations take `factor` times as long.
+    pub fn slow(&self, factor: f64) -> FaultResult {
+        if !(factor.is_finite() && factor > 0.0) {
+            return refuse(format!("slow disk: the factor {factor} is not above 0"));
+        }
+        self.fault(2 | factor.to_bits() << 8, |s| s.disk(self.node).faults.slow = factor);
+        Ok(())
+    }
+
+    /// Takes back everything that is wrong: hanging, slowness, failing, short writes, lies and a changed
+    /// capacity. What was lost or rotted stays so.
+    pub fn heal(&self) {
+        self.fault(3, |s| {
+            let capacity = s.node(self.node).disk.capacity;
+            s.disk(self.node).faults = Faults::new(capacity);
+            s.disk_back(self.node);
+        });
+    }
+
+    /// Has operations fail with EIO. Rules are asked in the order in which they were made.
+    pub fn fail(&self, rule: FailRule) -> FaultResult {
+        if !(0.0..=1.0).contains(&rule.chance) || rule.count == Some(0) {
+            return refuse(format!(
+                "failing disk: chance {} and count {:?} never fail",
+                rule.chance, rule.count
+            ));
+        }
+        self.fault(4 | (rule.op as u64) << 8, |s| s.disk(self.node).faults.rules.push(rule));
+        Ok(())
+    }
+
+    /// How many bytes fit; `None` for no limit. Less than what is there makes the disk full.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.fault(5 | bytes.unwrap_or(u64::MAX) << 8, |s| s.disk(self.node).faults.capacity = bytes);
+    }
+
+    /// The probability that a write stops after a part, with EIO.
+    pub fn short_writes(&self, chance: f64) {
+        self.fault(6 | chance.to_bits() << 8, |s| s.disk(self.node).faults.short_writes = chance);
+    }
+
+    /// Whether syncs answer without having done anything. What is lost by it is not the broker's fault: only
+    /// for scenarios that say so.
+    pub fn lie_on_sync(&self, lying: bool) {
+        self.fault(7 | u64::from(lying) << 8, |s| s.disk(self.node).faults.lying = lying);
+    }
+
+    /// Flips one bit in each of `count` synced pages of matching files (fewer when there are fewer), and says
+    /// where. An error when no synced page matches.
+    pub fn bit_rot(&self, path: &PathFilter, count: usize) -> FaultResult<Vec<BitRot>> {
+        self.fault(8 | (count as u64) << 8, |s| {
+            let hits = s.disk(self.node).rot(path, count);
+            if hits.is_empty() {
+                return refuse(format!("bit rot: no synced data matches {path:?}"));
+            }
+            Ok(hits)
+        })
+    }
+
+    /// Every file that programs can reach, by path.
+    pub fn files(&self) -> Vec<FileInfo> {
+        self.world.with(|s| {
+            let names = &mut s.disk(self.node).names;
+            let files = names.files();
+            let info = |(path, inode)| {
+                let data = names.file(inode);
+                let (len, durable_len, dirty_pages) = (data.len(), data.durable_len(), data.dirty_pages());
+                FileInfo { path, len, durable_len, dirty_pages }
+            };
+            files.into_iter().map(info).collect()
+        })
+    }
+
+    /// Bytes in use, in whole pages.
+    pub fn used(&self) -> u64 {
+        self.world.with(|s| s.disk(self.node).names.allocated())
+    }
+
+    /// Operations under way, stuck ones included.
+    pub fn waiting(&self) -> usize {
+        self.world.with(|s| s.disk(self.node).ops.waiting())
+    }
+
+    /// Name changes that no directory sync has made durable.
+    pub fn pending_names(&self) -> usize {
+        self.world.with(|s| s.disk(self.node).names.pending())
+    }
+
+    /// What it did so far.
+    pub fn stats(&self) -> DiskStats {
+        self.world.with(|s| s.disk(self.node).stats)
+    }
+}

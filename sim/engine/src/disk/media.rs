@@ -1,0 +1,375 @@
+//! The content of one file: what programs see (the page cache), and what is on the medium where that
+//! differs. A page that was synced has one copy; a page that was written since keeps what a power loss could
+//! bring back.
+//!
+//! Can: after a power loss, each unsynced page is new, old, or a mix of sectors of both, in any combination;
+//! the size is old, new, or anything between (a size ahead of the data reads as zeros). After a failed sync
+//! the pages are clean although the medium does not have them.
+//! Never: a byte that a sync promised is changed by a power loss; a sector is torn; a page that was not
+//! written is touched. `power_loss` asserts all three.
+
+use burnin_runtime::Entropy;
+use bytes::{Bytes, BytesMut};
+use std::collections::BTreeMap;
+
+/// Bytes of a page.
+pub(crate) const PAGE: usize = 4096;
+/// Bytes of a sector: what the medium writes as a whole.
+pub(crate) const SECTOR: usize = 512;
+
+type Page = Box<[u8; PAGE]>;
+
+fn empty_page() -> Page {
+    vec![0; PAGE].into_boxed_slice().try_into().expect("it has a page's size")
+}
+
+/// A page as programs see it; `None` reads as zeros.
+#[derive(Clone, Default)]
+struct Cached {
+    data: Option<Page>,
+    /// Not in the page cache: reading it takes the medium's time.
+    cold: bool,
+}
+
+/// What a page was before a write.
+struct Version {
+    /// The last write that is in it.
+    write: u64,
+    data: Option<Page>,
+}
+
+/// A page whose cached content the medium may lack.
+struct Dirty {
+    /// The last write to it.
+    write: u64,
+    /// Oldest first; the first one is what the medium surely has.
+    versions: Vec<Version>,
+    /// A sync failed and marked the page clean: later syncs do not write it.
+    dropped: bool,
+}
+
+/// How one power loss treats unsynced pages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LossPlan {
+    /// The probability that a page keeps its newest content.
+    pub(crate) keep: f64,
+    /// The probability that a page is torn.
+    pub(crate) tear: f64,
+}
+
+/// What a power loss did to pages and sizes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PageLoss {
+    pub(crate) kept: u64,
+    pub(crate) lost: u64,
+    pub(crate) torn: u64,
+    pub(crate) resized: u64,
+}
+
+/// A sync that is under way covers everything up to `write`, and the size at its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SyncPoint {
+    write: u64,
+    len: u64,
+}
+
+/// The content of a file.
+#[derive(Default)]
+pub(crate) struct FileData {
+    pages: Vec<Cached>,
+    len: u64,
+    durable_len: u64,
+    dirty: BTreeMap<u32, Dirty>,
+    writes: u64,
+    syncs: Vec<SyncPoint>,
+    allocated: u64,
+}
+
+impl FileData {
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// The size that a power loss cannot take away.
+    pub(crate) fn durable_len(&self) -> u64 {
+        self.durable_len
+    }
+
+    /// Pages that a power loss could change.
+    pub(crate) fn dirty_pages(&self) -> usize {
+        self.dirty.len()
+    }
+
+    /// Bytes of pages that hold data.
+    pub(crate) fn allocated(&self) -> u64 {
+        self.allocated
+    }
+
+    /// Bytes that a write of this range would allocate.
+    pub(crate) fn would_allocate(&self, offset: u64, len: u64) -> u64 {
+        if len == 0 {
+            return 0;
+        }
+        let pages = offset / PAGE as u64..=(offset + len - 1) / PAGE as u64;
+        let missing = pages.filter(|&p| self.pages.get(p as usize).is_none_or(|page| page.data.is_none()));
+        missing.count() as u64 * PAGE as u64
+    }
+
+    /// Whether a read of this range needs the medium.
+    pub(crate) fn is_cold(&self, offset: u64, len: usize) -> bool {
+        let end = self.len.min(offset.saturating_add(len as u64));
+        offset < end && (offset / PAGE as u64..=(end - 1) / PAGE as u64).any(|p| self.pages[p as usize].cold)
+    }
+
+    /// Reads what is there, and leaves it in the page cache.
+    pub(crate) fn read(&mut self, offset: u64, len: usize) -> Bytes {
+        let end = self.len.min(offset.saturating_add(len as u64));
+        if offset >= end {
+            return Bytes::new();
+        }
+        let mut out = BytesMut::with_capacity((end - offset) as usize);
+        let mut at = offset;
+        while at < end {
+            let (index, from) = ((at / PAGE as u64) as usize, (at % PAGE as u64) as usize);
+            let to = PAGE.min(from + (end - at) as usize);
+            let page = &mut self.pages[index];
+            page.cold = false;
+            match &page.data {
+                Some(data) => out.extend_from_slice(&data[from..to]),
+                None => out.resize(out.len() + to - from, 0),
+            }
+            at += (to - from) as u64;
+        }
+        out.freeze()
+    }
+
+    /// Writes the buffers one after the other, as one write.
+    pub(crate) fn write(&mut self, offset: u64, data: &[Bytes]) {
+        self.writes += 1;
+        let mut at = offset;
+        for mut part in data.iter().map(|bytes| &bytes[..]) {
+            while !part.is_empty() {
+                let (index, from) = ((at / PAGE as u64) as usize, (at % PAGE as u64) as usize);
+                let bytes = part.len().min(PAGE - from);
+                self.touch(index, from == 0 && bytes == PAGE);
+                let page = self.pages[index].data.as_mut().expect("touched pages hold data");
+                page[from..from + bytes].copy_from_slice(&part[..bytes]);
+                part = &part[bytes..];
+                at += bytes as u64;
+            }
+        }
+        if at > offset {
+            self.len = self.len.max(at);
+        }
+    }
+
+    /// Cuts or extends with zeros.
+    pub(crate) fn set_len(&mut self, len: u64) {
+        self.writes += 1;
+        if len < self.len {
+            let first_gone = len.div_ceil(PAGE as u64) as usize;
+            for index in first_gone..self.pages.len() {
+                if self.pages[index].data.is_some() {
+                    self.touch(index, false);
+                    self.pages[index].data = None;
+                    self.allocated -= PAGE as u64;
+                }
+            }
+            self.pages.truncate(first_gone);
+            let (tail, from) = ((len / PAGE as u64) as usize, (len % PAGE as u64) as usize);
+            if from > 0 && self.pages[tail].data.is_some() {
+                self.touch(tail, false);
+                self.pages[tail].data.as_mut().expect("checked above")[from..].fill(0);
+            }
+        }
+        self.len = len;
+        self.pages.resize_with(len.div_ceil(PAGE as u64) as usize, Cached::default);
+    }
+
+    /// Makes a page dirty for the present write, keeping what a power loss could bring back. When all of it
+    /// is going to be `replaced`, its old content is moved instead of copied.
+    fn touch(&mut self, index: usize, replaced: bool) {
+        if self.pages.len() <= index {
+            self.pages.resize_with(index + 1, Cached::default);
+        }
+        let page = &mut self.pages[index];
+        page.cold = false;
+        let present = page.data.is_some();
+        let mut take = || {
+            if replaced { page.data.take() } else { page.data.clone() }
+        };
+        match self.dirty.get_mut(&(index as u32)) {
+            None => {
+                let versions = vec![Version { write: 0, data: take() }];
+                self.dirty.insert(index as u32, Dirty { write: self.writes, versions, dropped: false });
+            }
+            Some(dirty) => {
+                // A sync under way may make the present content durable.
+                let write = dirty.write;
+                if write < self.writes && self.syncs.iter().any(|sync| sync.write >= write) {
+                    let newest = dirty.versions.last().map_or(0, |version| version.write);
+                    if newest < write {
+                        dirty.versions.push(Version { write, data: take() });
+                    }
+                }
+                dirty.write = self.writes;
+                dirty.dropped = false;
+            }
+        }
+        if !present {
+            self.allocated += PAGE as u64;
+        }
+        self.pages[index].data.get_or_insert_with(empty_page);
+    }
+
+    /// A sync begins.
+    pub(crate) fn sync_begin(&mut self) -> SyncPoint {
+        let point = SyncPoint { write: self.writes, len: self.len };
+        self.syncs.push(point);
+        point
+    }
+
+    fn sync_end(&mut self, point: SyncPoint) {
+        let index = self.syncs.iter().position(|&p| p == point).expect("a sync ends once");
+        self.syncs.remove(index);
+    }
+
+    /// A sync ends well: what was written before it began is durable.
+    pub(crate) fn sync_done(&mut self, point: SyncPoint) {
+        self.sync_end(point);
+        self.dirty.retain(|_, dirty| {
+            if dirty.dropped {
+                return true;
+            }
+            if dirty.write <= point.write {
+                return false;
+            }
+            let durable = dirty.versions.iter().rposition(|version| version.write <= point.write);
+            dirty.versions.drain(..durable.unwrap_or(0));
+            true
+        });
+        self.durable_len = point.len;
+    }
+
+    /// A sync fails: each page reached the medium or not, and none of them is dirty any more.
+    pub(crate) fn sync_failed(&mut self, point: SyncPoint, entropy: &mut Entropy) {
+        self.sync_end(point);
+        let written = entropy.unit();
+        self.dirty.retain(|_, dirty| {
+            if dirty.dropped || dirty.write > point.write {
+                return true;
+            }
+            dirty.dropped = true;
+            !entropy.chance(written)
+        });
+        if entropy.chance(0.5) {
+            self.durable_len = point.len;
+        }
+    }
+
+    /// The sync never happens (its process died).
+    pub(crate) fn sync_cancel(&mut self, point: SyncPoint) {
+        self.sync_end(point);
+    }
+
+    /// The power goes: what is on the medium is all there is.
+    pub(crate) fn power_loss(&mut self, plan: LossPlan, entropy: &mut Entropy) -> PageLoss {
+        assert!(self.syncs.is_empty(), "{} syncs outlived their process", self.syncs.len());
+        let mut loss = PageLoss::default();
+        let len = self.surviving_len(plan, entropy);
+        loss.resized = u64::from(len != self.len);
+        let (low, high) = (self.len.min(self.durable_len), self.len.max(self.durable_len));
+        assert!((low..=high).contains(&len), "size {len} is neither {low} nor {high} nor between");
+        for (index, dirty) in std::mem::take(&mut self.dirty) {
+            let index = index as usize;
+            if self.pages.len() <= index {
+                self.pages.resize_with(index + 1, Cached::default);
+            }
+            let cut_off = (index * PAGE) as u64 >= self.len;
+            let newest = self.pages[index].data.take();
+            let keep = !dirty.dropped && !cut_off && entropy.chance(plan.keep);
+            let mut candidates: Vec<Option<Page>> = dirty.versions.into_iter().map(|v| v.data).collect();
+            let survivor = if dirty.dropped || cut_off {
+                loss.lost += 1;
+                candidates.swap_remove(0)
+            } else if entropy.chance(plan.tear) {
+                loss.torn += 1;
+                candidates.push(newest);
+                tear(&candidates, entropy)
+            } else if keep {
+                loss.kept += 1;
+                newest
+            } else {
+                loss.lost += 1;
+                let index = entropy.below(candidates.len() as u64) as usize;
+                candidates.swap_remove(index)
+            };
+            self.pages[index].data = survivor;
+        }
+        // The size rules what is visible; what lies behind it is gone.
+        self.len = len;
+        self.durable_len = len;
+        self.pages.resize_with(len.div_ceil(PAGE as u64) as usize, Cached::default);
+        let from = (len % PAGE as u64) as usize;
+        if from > 0
+            && let Some(data) = self.pages.last_mut().and_then(|page| page.data.as_mut())
+        {
+            data[from..].fill(0);
+        }
+        self.allocated = 0;
+        for page in &mut self.pages {
+            page.cold = page.data.is_some();
+            self.allocated += if page.data.is_some() { PAGE as u64 } else { 0 };
+        }
+        loss
+    }
+
+    /// The size after a power loss: the synced one, the newest one, or one between.
+    fn surviving_len(&mut self, plan: LossPlan, entropy: &mut Entropy) -> u64 {
+        let (low, high) = (self.len.min(self.durable_len), self.len.max(self.durable_len));
+        if low == high {
+            return high;
+        }
+        match entropy.unit() {
+            x if x < plan.keep => self.len,
+            x if x < plan.keep + (1.0 - plan.keep) * 0.6 => self.durable_len,
+            _ => entropy.between(low, high),
+        }
+    }
+
+    /// Flips one bit of a byte that is on the medium; `None` when there is none at `offset`.
+    pub(crate) fn rot(&mut self, offset: u64, bit: u32) -> Option<()> {
+        let index = (offset / PAGE as u64) as usize;
+        if offset >= self.len.min(self.durable_len) || self.dirty.contains_key(&(index as u32)) {
+            return None;
+        }
+        let data = self.pages[index].data.as_mut()?;
+        data[(offset % PAGE as u64) as usize] ^= 1 << bit;
+        Some(())
+    }
+
+    /// Offsets of pages that are on the medium as programs see them.
+    pub(crate) fn clean_pages(&self) -> impl Iterator<Item = u64> {
+        let held = self.pages.iter().enumerate().filter(|(_, page)| page.data.is_some());
+        held.filter(|(index, _)| !self.dirty.contains_key(&(*index as u32)))
+            .map(|(index, _)| (index * PAGE) as u64)
+            .filter(|&offset| offset < self.durable_len.min(self.len))
+    }
+}
+
+/// Each sector from one of the candidates, and not all from one if they differ.
+fn tear(candidates: &[Option<Page>], entropy: &mut Entropy) -> Option<Page> {
+    let mut torn = empty_page();
+    for (sector, out) in torn.chunks_mut(SECTOR).enumerate() {
+        let pick = &candidates[entropy.below(candidates.len() as u64) as usize];
+        if let Some(page) = pick {
+            out.copy_from_slice(&page[sector * SECTOR..(sector + 1) * SECTOR]);
+        }
+        let known = candidates.iter().any(|c| match c {
+            Some(page) => page[sector * SECTOR..(sector + 1) * SECTOR] == *out,
+            None => out.iter().all(|&byte| byte == 0),
+        });
+        assert!(known, "sector {sector} of a torn page comes from nowhere");
+    }
+    Some(torn)
+}
