@@ -144,7 +144,7 @@ fn test_lines(tokens: &[Token]) -> Vec<(usize, usize)> {
 }
 
 /// The line of the brace that closes the first one.
-fn closing_line(tokens: &[Token]) -> usize {
+pub(crate) fn closing_line(tokens: &[Token]) -> usize {
     let mut depth = 0;
     for token in tokens {
         match token.kind {

@@ -1,7 +1,7 @@
 //! Rules about one file at a time that need no more than its tokens.
 
 use crate::lex::{Kind, Token};
-use crate::source::{Finding, Source};
+use crate::source::{Finding, Source, closing_line};
 
 /// A file is cut in two before it has more lines than this.
 const LINES_MAX: usize = 800;
@@ -46,9 +46,11 @@ pub fn mutants(source: &Source) -> Vec<Finding> {
     armed.filter_map(|path| source.finding(path.line, "mutants", message.to_owned())).collect()
 }
 
-/// A lint is expected with a reason, and not allowed: an expectation that no longer holds is reported.
+/// A lint is expected with a reason, and not allowed: an expectation that no longer holds is reported. Within
+/// a macro, whose expansions differ, a lint may be allowed, with a reason too.
 pub fn reasons(source: &Source) -> Vec<Finding> {
     let tokens = source.tokens();
+    let macros = macro_lines(tokens);
     let mut found = Vec::new();
     for at in 0..tokens.len().saturating_sub(3) {
         // `#[` or `#![`.
@@ -56,14 +58,25 @@ pub fn reasons(source: &Source) -> Vec<Finding> {
         if !tokens[at].is('#') || !tokens[open].is('[') {
             continue;
         }
+        let line = tokens[at].line;
+        let in_macro = macros.iter().any(|&(from, to)| (from..=to).contains(&line));
         let message = match tokens.get(open + 1).and_then(Token::ident) {
-            Some("allow") => "use `#[expect(..., reason = \"...\")]`: it tells when it is no longer needed",
-            Some("expect") if !has_reason(&tokens[open..]) => "say why: `#[expect(..., reason = \"...\")]`",
+            Some("allow") if !in_macro => {
+                "use `#[expect(..., reason = \"...\")]`: it tells when it is no longer needed"
+            }
+            Some("allow" | "expect") if !has_reason(&tokens[open..]) => "say why: `reason = \"...\"`",
             _ => continue,
         };
-        found.extend(source.finding(tokens[at].line, "reasons", message.to_owned()));
+        found.extend(source.finding(line, "reasons", message.to_owned()));
     }
     found
+}
+
+/// The line ranges of `macro_rules!` definitions.
+fn macro_lines(tokens: &[Token]) -> Vec<(usize, usize)> {
+    let begins = (0..tokens.len()).filter(|&at| tokens[at].ident() == Some("macro_rules"));
+    let body = |at: usize| tokens[at..].iter().position(|token| token.is('{')).map(|ahead| at + ahead);
+    begins.filter_map(|at| Some((tokens[at].line, closing_line(&tokens[body(at)?..])))).collect()
 }
 
 /// Whether the attribute that opens here names a reason.
@@ -114,5 +127,7 @@ mod tests {
     fn lint_without_a_reason_is_found() {
         let text = "#![allow(dead_code)]\n#[expect(unused)]\n#[expect(unused, reason = \"why\")]\nfn f() {}";
         assert_eq!(lines(reasons, "a.rs", text), [1, 2]);
+        let text = "macro_rules! m { () => {\n#[allow(a, reason = \"b\")]\n#[allow(a)]\n} }\n#[allow(a, reason = \"b\")]";
+        assert_eq!(lines(reasons, "a.rs", text), [3, 5]);
     }
 }
