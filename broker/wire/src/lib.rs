@@ -7,6 +7,7 @@ pub mod batch;
 pub mod error;
 mod fetch;
 mod frame;
+pub mod metadata_records;
 mod parts;
 mod schema;
 #[cfg(test)]

@@ -140,6 +140,12 @@ impl BatchHeader {
         put(bytes, at::RECORD_COUNT, self.record_count.to_be_bytes());
     }
 
+    #[cfg(test)]
+    pub(super) fn write_with_crc(&self, batch: &mut [u8]) {
+        self.write(batch);
+        write_crc(batch);
+    }
+
     /// Bytes of the whole batch.
     pub fn total_len(&self) -> usize {
         LOG_OVERHEAD + self.batch_length as usize

@@ -9,6 +9,8 @@ mod compression;
 mod header;
 mod produce;
 mod records;
+#[cfg(test)]
+mod tests;
 mod varint;
 
 pub use builder::{BatchBuilder, BatchOptions};
