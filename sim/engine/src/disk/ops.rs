@@ -146,6 +146,26 @@ impl Request {
     }
 }
 
+/// The largest file. Linux allows more; here a file costs memory for its size.
+const FILE_LEN_MAX: u64 = 16 << 30;
+const EFBIG: i32 = 27;
+const EINVAL: i32 = 22;
+
+/// What the kernel refuses before it looks at the disk.
+fn check_range(request: &Request) -> io::Result<()> {
+    let (end, code) = match request {
+        Request::Write { offset, data, .. } => {
+            let len: usize = data.iter().map(Bytes::len).sum();
+            (offset.checked_add(len as u64), EFBIG)
+        }
+        Request::SetLen { len, .. } => (Some(*len), EFBIG),
+        Request::Read { offset, len, .. } => (offset.checked_add(*len as u64), EINVAL),
+        _ => return Ok(()),
+    };
+    let max = if code == EFBIG { FILE_LEN_MAX } else { i64::MAX as u64 };
+    if end.is_some_and(|end| end <= max) { Ok(()) } else { Err(io::Error::from_raw_os_error(code)) }
+}
+
 fn stopped() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the process was stopped")
 }
@@ -155,6 +175,9 @@ impl State {
     fn disk_begin(&mut self, at: &SimDisk, request: Request) -> Result<u32, io::Result<Reply>> {
         if !self.is_alive(at.node, at.boot) {
             return Err(Err(stopped()));
+        }
+        if let Err(error) = check_range(&request) {
+            return Err(Err(error));
         }
         let now = self.now;
         let disk = self.disk(at.node);
@@ -297,6 +320,9 @@ impl State {
         }
         let now = self.now;
         let disk = self.disk(node);
+        if check_range(&Request::Read { inode, offset, len }).is_err() {
+            return None;
+        }
         if disk.faults.hangs(now) || disk.faults.touches_reads() {
             return None;
         }
