@@ -1,13 +1,15 @@
 //! B13, offsets API: what ListOffsets, the log start and the high watermark say fits what was acknowledged and read.
 //!
-//! * `stale-latest`: Latest is below an offset that was acknowledged, read or answered before the question was asked.
-//! * `earliest-regress`: Earliest, or a reader's log start offset, goes back. What DeleteRecords was acknowledged for
-//!   stays removed, also after a crash when the partition flushes; what retention removed may come back after one
-//!   (Kafka checkpoints the log start offset from time to time).
-//! * `high-watermark-regress`: a reader's high watermark goes back. Not for partitions that need several replicas:
-//!   there a new leader may not know it yet (KIP-207 is about ListOffsets only).
-//! * `bad-offsets`: an answer that no log can give: log start above high watermark, no Latest, a timestamp's offset
-//!   whose own timestamp is below the one asked for.
+//! `offset-regression`:
+//! * Latest is below an offset that was acknowledged, read or answered before the question was asked.
+//! * Earliest, or a reader's log start offset, goes back. What DeleteRecords was acknowledged for stays removed, also
+//!   after a crash when the partition flushes; what retention removed may come back after one (Kafka checkpoints the
+//!   log start offset from time to time).
+//! * A reader's high watermark goes back. Not for partitions that need several replicas: there a new leader may not
+//!   know it yet (KIP-207 is about ListOffsets only).
+//!
+//! `bad-offsets`: an answer that no log can give: log start above high watermark, no Latest, a timestamp's offset whose
+//! own timestamp is below the one asked for.
 
 use crate::checker::{Checker, Class, Described, Findings};
 use crate::facts::{Facts, PartitionFacts};
@@ -15,9 +17,7 @@ use crate::words::At;
 use burnin_history::{ConsumerId, Event, FaultEvent, Flush, Moment, OffsetSpec, Outcome, Tp};
 use std::collections::VecDeque;
 
-const STALE: &str = "stale-latest";
-const EARLIEST: &str = "earliest-regress";
-const WATERMARK: &str = "high-watermark-regress";
+const REGRESSION: &str = "offset-regression";
 const BAD: &str = "bad-offsets";
 
 /// See the module.
@@ -65,7 +65,7 @@ impl Checker for Offsets {
     }
 
     fn anomalies(&self) -> &'static [&'static str] {
-        &[STALE, EARLIEST, WATERMARK, BAD]
+        &[REGRESSION, BAD]
     }
 
     fn see(&mut self, facts: &Facts, at: Moment, event: &Event<'_>) {
@@ -164,7 +164,7 @@ impl Offsets {
             return;
         }
         if start < before.log_start && before.crashes == crashes {
-            self.report(EARLIEST, facts, tp, at, start, || {
+            self.report(REGRESSION, facts, tp, at, start, || {
                 let (was, when) = (before.log_start, At(before.at));
                 format!(
                     "consumer {consumer} was told log start offset {was} at {when} and {start} at {}",
@@ -173,7 +173,7 @@ impl Offsets {
             });
         }
         if hw < before.high_watermark && facts.min_isr <= 1 {
-            self.report(WATERMARK, facts, tp, at, hw, || {
+            self.report(REGRESSION, facts, tp, at, hw, || {
                 let (was, when) = (before.high_watermark, At(before.at));
                 format!("consumer {consumer} was told high watermark {was} at {when} and {hw} at {}", At(at))
             });
@@ -188,7 +188,7 @@ impl Offsets {
         let floor = log.ends.at(invoked);
         log.ends.raise(at, offset);
         if let Some((since, end)) = floor.filter(|(_, end)| offset < *end) {
-            self.report(STALE, facts, tp, at, offset, || {
+            self.report(REGRESSION, facts, tp, at, offset, || {
                 format!(
                     "ListOffsets(latest), asked at {}, was answered {offset}, though the log end was known to be at \
                      least {end} at {}",
@@ -209,7 +209,7 @@ impl Offsets {
         log.starts.raise(at, offset);
         log.ends.raise(at, offset);
         if let Some((since, start)) = floor.filter(|(_, start)| offset < *start) {
-            self.report(EARLIEST, facts, tp, at, offset, || {
+            self.report(REGRESSION, facts, tp, at, offset, || {
                 format!(
                     "ListOffsets(earliest), asked at {}, was answered {offset}, though the log start was known to be \
                      at least {start} at {}",
