@@ -148,7 +148,7 @@ fn faults(run: &RunReport, line: &mut impl FnMut(&str)) {
     for fault in &before[left_out..] {
         let length = fault.for_ns.map(|ns| format!("for {}", seconds(ns))).unwrap_or_default();
         let text = format!("{:<22} {:<20} {length}", fault.kind, fault.target);
-        wrap_keeping_columns(&text, WIDTH - 14).iter().for_each(|text| {
+        wrap_keeping_columns(&text, WIDTH - 15).iter().for_each(|text| {
             line(&format!("   {:>10}  {text}", seconds(fault.at_ns)));
         });
     }
@@ -170,14 +170,16 @@ fn field(name: &str, text: &str) -> String {
 /// One line of JSON for machines.
 fn machine_line(run: &RunReport, class: Class) -> String {
     let mut json = String::new();
-    let violation = run.violations.first();
+    // Of a run that does not repeat, nothing but that is claimed.
+    let claimed = class != Class::NonDeterminism;
+    let violation = run.violations.first().filter(|_| claimed);
     let value = serde_json::json!({
         "schema": run.schema,
         "scenario": run.scenario,
         "seed": run.seed,
         "class": class,
-        "anomaly": run.anomaly,
-        "checker": run.checker(),
+        "anomaly": run.anomaly.as_ref().filter(|_| claimed),
+        "checker": violation.map(|violation| &violation.checker),
         "partition": violation.and_then(|violation| violation.partition.as_deref()),
         "offset": violation.and_then(|violation| violation.offset),
         "at_ns": violation.map(|violation| violation.at_ns),

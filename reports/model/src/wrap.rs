@@ -38,8 +38,9 @@ pub fn wrap(text: &str, width: usize, lines_max: usize) -> Vec<String> {
 
 /// A rule across the box that begins with `title`.
 pub fn rule(title: &str) -> String {
+    let title: String = title.chars().take(WIDTH).collect();
     let used = title.chars().count();
-    format!("{title}{}", "─".repeat(WIDTH.saturating_sub(used)))
+    format!("{title}{}", "─".repeat(WIDTH - used))
 }
 
 #[cfg(test)]
