@@ -229,8 +229,8 @@ async fn load_all<R: Runtime>(shared: &Arc<Shared<R>>) -> Result<(), LogError> {
         remove_file(runtime, &path.join(CLEAN_SHUTDOWN)).await?;
         runtime.disk().sync_dir(path).await.during("sync", path)?;
     }
-    let (points, points_written) = read_offsets(runtime, path, RECOVERY_POINTS).await?;
-    let (starts, _) = read_offsets(runtime, path, LOG_STARTS).await?;
+    let points = read_offsets(runtime, path, RECOVERY_POINTS).await?;
+    let starts = read_offsets(runtime, path, LOG_STARTS).await?;
     for entry in entries {
         if shared.config.stop.is_set() {
             return Err(LogError::Stopped(path.clone()));
@@ -261,21 +261,21 @@ async fn load_all<R: Runtime>(shared: &Arc<Shared<R>>) -> Result<(), LogError> {
         let log = register(shared, &tp, name.clone(), dir.clone(), loaded);
         assert!(log.is_some(), "directory {} was listed twice", dir.display());
     }
-    checkpoint_recovered(shared, &points, points_written).await
+    let recovered: BTreeMap<_, _> =
+        shared.logs.lock().values().map(|log| (log.0.tp.clone(), log.recovery_point())).collect();
+    if clean && recovered == points { Ok(()) } else { checkpoint_recovered(shared, &recovered).await }
 }
 
-/// Everything that was found is durable now: notes it, when that says more than what is on disk, so that a crash
-/// loop does not scan the same again and a log that comes later does not inherit an entry.
+/// Everything that was found is durable now: notes it, so that a crash loop does not scan the same again and a log
+/// that comes later does not inherit an entry. After a crash the checkpoints are written in any case: what can be
+/// read of them is not on the medium for sure.
 async fn checkpoint_recovered<R: Runtime>(
     shared: &Arc<Shared<R>>,
-    before: &BTreeMap<TopicPartition, i64>,
-    written: bool,
+    points: &BTreeMap<TopicPartition, i64>,
 ) -> Result<(), LogError> {
     let logs: Vec<Log<R>> = shared.logs.lock().values().cloned().collect();
-    let points: BTreeMap<_, _> = logs.iter().map(|log| (log.0.tp.clone(), log.recovery_point())).collect();
-    if points == *before && (written || points.is_empty()) {
-        return Ok(());
-    }
+    // a partition's directory may have been created and not synced
+    shared.runtime.disk().sync_dir(&shared.path).await.during("sync", &shared.path)?;
     for log in &logs {
         crate::writer::write_epochs(log).await?;
     }
@@ -284,29 +284,24 @@ async fn checkpoint_recovered<R: Runtime>(
         .map(|log| (log.0.tp.clone(), log.start_offset()))
         .filter(|&(_, start)| start > 0)
         .collect();
-    for (name, offsets) in [(LOG_STARTS, &starts), (RECOVERY_POINTS, &points)] {
+    for (name, offsets) in [(LOG_STARTS, &starts), (RECOVERY_POINTS, points)] {
         replace_file(&shared.runtime, &shared.path.join(name), Bytes::from(encode_offsets(offsets))).await?;
     }
     Ok(())
 }
 
-/// A checkpoint, and whether a readable one was there.
+/// A checkpoint; empty when there is none, or none that can be read.
 async fn read_offsets<R: Runtime>(
     runtime: &R,
     dir: &Path,
     name: &str,
-) -> Result<(BTreeMap<TopicPartition, i64>, bool), LogError> {
-    let Some(content) = read_file(runtime, &dir.join(name)).await? else {
-        return Ok((BTreeMap::new(), false));
-    };
-    match decode_offsets(&content) {
-        Ok(offsets) => Ok((offsets, true)),
-        Err(error) => {
-            tracing::error!(dir = %dir.display(), name, %error, "checkpoint is unreadable");
-            let what = format!("{name} is unreadable: {error}");
-            let partition: Arc<str> = Arc::from(dir.display().to_string());
-            runtime.probe().emit(|| Observation::RecoveryMismatch { partition, what });
-            Ok((BTreeMap::new(), false))
-        }
-    }
+) -> Result<BTreeMap<TopicPartition, i64>, LogError> {
+    let Some(content) = read_file(runtime, &dir.join(name)).await? else { return Ok(BTreeMap::new()) };
+    Ok(decode_offsets(&content).unwrap_or_else(|error| {
+        tracing::error!(dir = %dir.display(), name, %error, "checkpoint is unreadable");
+        let what = format!("{name} is unreadable: {error}");
+        let partition: Arc<str> = Arc::from(dir.display().to_string());
+        runtime.probe().emit(|| Observation::RecoveryMismatch { partition, what });
+        BTreeMap::new()
+    }))
 }

@@ -7,7 +7,9 @@
 //! - from the segment of the recovery point on every batch is checked, and the log ends before the first bad
 //!   one at or above the recovery point; later segments go;
 //! - indexes of scanned segments are rebuilt; epochs and producers continue from the newest checkpoint and
-//!   snapshot that pass their checks, or are rebuilt from the log; what was found is synced before it is served.
+//!   snapshot that pass their checks, or are rebuilt from the log;
+//! - what was found above the recovery point is written again and synced before it is served: that it can be read
+//!   does not mean that it is on the medium, not even when a sync says so (a failed sync marks pages clean).
 //!
 //! One limit: acknowledged data above the last *written* recovery point (`checkpoint_interval_ms` ago at most,
 //! if the medium damages it) cannot be told from a torn tail.
@@ -67,7 +69,8 @@ pub(crate) async fn load<R: Runtime>(
     if let Some(content) = read_file(runtime, &dir.join(PARTITION_METADATA)).await? {
         match decode_partition_metadata(&content) {
             Ok(id) => topic_id = id,
-            Err(error) => mismatch(runtime, known, format!("{PARTITION_METADATA} is unreadable: {error}")),
+            // as a crash in the middle of creating the partition leaves it
+            Err(error) => tracing::warn!(log = %known.name, %error, "{PARTITION_METADATA} is unreadable"),
         }
     }
     let mut segments = load_segments(runtime, known, &files).await?;
@@ -89,8 +92,8 @@ pub(crate) async fn load<R: Runtime>(
         changed = true;
     }
 
-    let (mut epochs, epochs_dirty) = load_epochs(runtime, known, &segments).await?;
-    epochs.truncate_from_start(start);
+    let (mut epochs, mut epochs_dirty) = load_epochs(runtime, known, &segments).await?;
+    epochs_dirty |= epochs.truncate_from_start(start) || !known.clean;
     let (producers, snapshots) = load_producers(runtime, known, &files, &segments).await?;
     if changed || !known.clean {
         runtime.disk().sync_dir(dir).await.during("sync", dir)?;
@@ -220,6 +223,7 @@ async fn scan_segment<R: Runtime>(
         tracing::warn!(log = %known.name, offset = found.end_offset, position = found.end_position, reason, "torn tail");
         file.set_len(found.end_position).await.during("truncate", &path)?;
     }
+    rewrite(&file, &path, found.durable_position, found.end_position).await?;
     file.sync_data().await.during("sync", &path)?;
     let sealed = next.is_some() && !torn;
     if sealed {
@@ -232,6 +236,21 @@ async fn scan_segment<R: Runtime>(
     out.scanned_from = out.scanned_from.min(base);
     take_scan(runtime, found, base, sealed, out);
     Ok(torn)
+}
+
+/// Writes a part of a file over itself. A sync that failed in an earlier life has marked pages clean that never
+/// reached the medium: they can be read, and syncing them does nothing. Writing makes them dirty again.
+async fn rewrite<F: File>(file: &F, path: &Path, from: u64, to: u64) -> Result<(), LogError> {
+    const STEP: u64 = 4 << 20;
+    let mut at = from;
+    while at < to {
+        let bytes = file.read_at(at, STEP.min(to - at) as usize).await.during("read", path)?;
+        let read = bytes.len() as u64;
+        assert!(read > 0, "{} ended at {at} instead of {to}", path.display());
+        file.write_at(at, vec![bytes]).await.during("write", path)?;
+        at += read;
+    }
+    Ok(())
 }
 
 fn take_scan<R: Runtime>(

@@ -154,6 +154,7 @@ impl<R: Runtime> Writer<R> {
             log.0.start.store(offset, Ordering::Release);
             std::mem::replace(&mut state.segments, vec![Segment::new(offset, runtime.wall_ms())])
         };
+        self.checkpoint().await?;
         self.checkpoint_starts(None).await?;
         for segment in &removed {
             for kind in [Kind::OffsetIndex, Kind::TimeIndex, Kind::Log] {
@@ -161,9 +162,10 @@ impl<R: Runtime> Writer<R> {
             }
         }
         self.drop_snapshots(log, |_| true).await?;
+        // one after the other: old segments must not come back beside the new one
+        runtime.disk().sync_dir(&log.0.dir).await.during("sync", &log.0.dir)?;
         create_segment(&runtime, &log.0.dir, offset).await?;
         runtime.disk().sync_dir(&log.0.dir).await.during("sync", &log.0.dir)?;
-        self.checkpoint().await?;
         let partition = log.0.name.clone();
         runtime.probe().emit(|| Observation::LogTruncated { partition, offset });
         log.0.watchers.lock().notify(Event::Appended);

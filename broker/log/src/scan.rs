@@ -140,6 +140,8 @@ pub(crate) struct Scan {
     pub producers: Vec<ProducerBatch>,
     /// First offsets of rising leader epochs.
     pub epochs: Vec<(i32, i64)>,
+    /// The position behind the last batch that is known to be durable.
+    pub durable_position: u64,
 }
 
 /// Scans a whole segment file of `len` bytes. With `verify` every batch's CRC is checked.
@@ -165,6 +167,7 @@ pub(crate) async fn scan<F: File>(
         damage: Vec::new(),
         producers: Vec::new(),
         epochs: Vec::new(),
+        durable_position: 0,
     };
     let mut position = 0;
     while position < len {
@@ -215,6 +218,9 @@ pub(crate) async fn scan<F: File>(
         scan.end_offset = last_offset + 1;
         position += header.total_len() as u64;
         scan.end_position = position;
+        if !matches!(policy, Policy::TornFrom(recovery_point) if scan.end_offset > recovery_point) {
+            scan.durable_position = position;
+        }
     }
     if let Some(max) = segment.max_timestamp {
         scan.max_timestamp = max;
