@@ -4,3 +4,7 @@
 //! image) and return what is to be done. `broker/server` does it.
 
 pub mod config;
+mod ids;
+pub mod metadata;
+
+pub use ids::{decode_id, encode_id, fresh_id};

@@ -1,0 +1,261 @@
+//! What the metadata log adds up to.
+
+use crate::config::Properties;
+use burnin_wire::metadata_records::{
+    ConfigRecord, MetadataRecord, PartitionChangeRecord, PartitionRecord, RegisterBrokerRecord,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
+
+/// A registered broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broker {
+    /// Which start of its process registered.
+    pub incarnation_id: Uuid,
+    /// The offset of its registration.
+    pub epoch: i64,
+    /// Where clients reach it: listener name, host, port.
+    pub endpoints: Vec<(String, String, u16)>,
+    /// Its rack.
+    pub rack: Option<String>,
+    /// Whether it may not lead anything.
+    pub fenced: bool,
+}
+
+/// A partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// Node ids, the preferred leader first.
+    pub replicas: Vec<i32>,
+    /// The directory of each replica, in the same order.
+    pub directories: Vec<Uuid>,
+    /// The in-sync ones.
+    pub isr: Vec<i32>,
+    /// -1 for none.
+    pub leader: i32,
+    /// Raised by every election.
+    pub leader_epoch: i32,
+    /// Raised by every change.
+    pub partition_epoch: i32,
+}
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Its id; a topic that is created again under the same name has another.
+    pub id: Uuid,
+    /// By number.
+    pub partitions: BTreeMap<i32, Partition>,
+}
+
+/// What a configuration belongs to; the numbers are those of `ConfigResource.Type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(i8)]
+pub enum ResourceType {
+    /// A topic.
+    Topic = 2,
+    /// A broker by number, or with the empty name all of them.
+    Broker = 4,
+}
+
+impl ResourceType {
+    /// By its number.
+    pub fn from_id(id: i8) -> Option<ResourceType> {
+        [ResourceType::Topic, ResourceType::Broker].into_iter().find(|kind| *kind as i8 == id)
+    }
+}
+
+/// The state of the cluster at one offset of the metadata log.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Image {
+    brokers: BTreeMap<i32, Broker>,
+    topics: BTreeMap<String, Topic>,
+    names: BTreeMap<Uuid, String>,
+    removed: BTreeSet<Uuid>,
+    collisions: BTreeMap<String, BTreeSet<String>>,
+    configs: BTreeMap<(ResourceType, String), Properties>,
+    features: BTreeMap<String, i16>,
+    next_producer_id: i64,
+    applied: i64,
+}
+
+impl Image {
+    /// Brokers by number.
+    pub fn brokers(&self) -> &BTreeMap<i32, Broker> {
+        &self.brokers
+    }
+
+    /// Topics by name.
+    pub fn topics(&self) -> &BTreeMap<String, Topic> {
+        &self.topics
+    }
+
+    /// The topic of this name.
+    pub fn topic(&self, name: &str) -> Option<&Topic> {
+        self.topics.get(name)
+    }
+
+    /// The name of the topic with this id.
+    pub fn topic_name(&self, id: &Uuid) -> Option<&str> {
+        self.names.get(id).map(String::as_str)
+    }
+
+    /// Whether a topic of this id existed and was removed.
+    pub fn was_removed(&self, id: &Uuid) -> bool {
+        self.removed.contains(id)
+    }
+
+    /// A topic whose name differs from `name` in `.` and `_` alone.
+    pub fn colliding_topic(&self, name: &str) -> Option<&str> {
+        let same = self.collisions.get(&super::names::collision_key(name))?;
+        same.iter().map(String::as_str).find(|other| *other != name)
+    }
+
+    /// What was set on a resource.
+    pub fn config(&self, kind: ResourceType, name: &str) -> &Properties {
+        static NONE: Properties = Properties::new();
+        self.configs.get(&(kind, name.to_owned())).unwrap_or(&NONE)
+    }
+
+    /// Finalized features.
+    pub fn features(&self) -> &BTreeMap<String, i16> {
+        &self.features
+    }
+
+    /// The first producer id that no broker was given yet.
+    pub fn next_producer_id(&self) -> i64 {
+        self.next_producer_id
+    }
+
+    /// The offset after the last applied record.
+    pub fn applied_offset(&self) -> i64 {
+        self.applied
+    }
+
+    /// How many partitions there are.
+    pub fn partition_count(&self) -> usize {
+        self.topics.values().map(|topic| topic.partitions.len()).sum()
+    }
+
+    /// Replays the record at `offset`. Records arrive in order, each once; a record that contradicts the image
+    /// is a broken log and gives an error that says so.
+    pub fn apply(&mut self, offset: i64, record: &MetadataRecord) -> Result<(), String> {
+        if offset < self.applied {
+            return Err(format!("metadata record at offset {offset} was applied before (up to {})", self.applied));
+        }
+        match record {
+            MetadataRecord::RegisterBroker(record) => self.register(record),
+            MetadataRecord::Topic(record) => self.add_topic(&record.name, record.topic_id)?,
+            MetadataRecord::Partition(record) => self.add_partition(record)?,
+            MetadataRecord::PartitionChange(record) => self.change_partition(record)?,
+            MetadataRecord::RemoveTopic(record) => self.remove_topic(record.topic_id)?,
+            MetadataRecord::Config(record) => self.configure(record),
+            MetadataRecord::ProducerIds(record) => self.next_producer_id = record.next_producer_id,
+            MetadataRecord::FeatureLevel(record) => match record.feature_level {
+                0 => drop(self.features.remove(record.name.as_str())),
+                level => drop(self.features.insert(record.name.clone(), level)),
+            },
+            // Records of later slices and no-ops change nothing that this broker looks at.
+            _ => {}
+        }
+        self.applied = offset + 1;
+        Ok(())
+    }
+
+    fn register(&mut self, record: &RegisterBrokerRecord) {
+        let endpoints = record
+            .end_points
+            .iter()
+            .map(|endpoint| (endpoint.name.clone(), endpoint.host.clone(), endpoint.port))
+            .collect();
+        let broker = Broker {
+            incarnation_id: record.incarnation_id,
+            epoch: record.broker_epoch,
+            endpoints,
+            rack: record.rack.clone(),
+            fenced: record.fenced,
+        };
+        self.brokers.insert(record.broker_id, broker);
+    }
+
+    fn add_topic(&mut self, name: &str, id: Uuid) -> Result<(), String> {
+        let topic = Topic { id, partitions: BTreeMap::new() };
+        if let Some(other) = self.topics.insert(name.to_owned(), topic) {
+            return Err(format!("topic {name} was created twice (ids {} and {id})", other.id));
+        }
+        self.names.insert(id, name.to_owned());
+        self.collisions.entry(super::names::collision_key(name)).or_default().insert(name.to_owned());
+        Ok(())
+    }
+
+    fn topic_mut(&mut self, id: Uuid) -> Result<&mut Topic, String> {
+        let name = self.names.get(&id).ok_or_else(|| format!("no topic has the id {id}"))?;
+        Ok(self.topics.get_mut(name).expect("ids and names agree"))
+    }
+
+    fn add_partition(&mut self, record: &PartitionRecord) -> Result<(), String> {
+        let partition = Partition {
+            replicas: record.replicas.clone(),
+            directories: record.directories.clone(),
+            isr: record.isr.clone(),
+            leader: record.leader,
+            leader_epoch: record.leader_epoch,
+            partition_epoch: record.partition_epoch,
+        };
+        self.topic_mut(record.topic_id)?.partitions.insert(record.partition_id, partition);
+        Ok(())
+    }
+
+    /// `PartitionRegistration.merge`: a named leader raises the leader epoch, every change the partition epoch.
+    fn change_partition(&mut self, record: &PartitionChangeRecord) -> Result<(), String> {
+        let (id, number) = (record.topic_id, record.partition_id);
+        let partition = self.topic_mut(id)?.partitions.get_mut(&number);
+        let partition = partition.ok_or_else(|| format!("topic {id} has no partition {number}"))?;
+        if let Some(isr) = &record.isr {
+            partition.isr.clone_from(isr);
+        }
+        if let Some(replicas) = &record.replicas {
+            partition.replicas.clone_from(replicas);
+        }
+        if let Some(directories) = &record.directories {
+            partition.directories.clone_from(directories);
+        }
+        if record.leader != LEADER_UNCHANGED {
+            partition.leader = record.leader;
+            partition.leader_epoch += 1;
+        }
+        partition.partition_epoch += 1;
+        Ok(())
+    }
+
+    fn remove_topic(&mut self, id: Uuid) -> Result<(), String> {
+        let name = self.names.remove(&id).ok_or_else(|| format!("no topic has the id {id}"))?;
+        self.topics.remove(&name);
+        self.configs.remove(&(ResourceType::Topic, name.clone()));
+        self.removed.insert(id);
+        let key = super::names::collision_key(&name);
+        if let Some(same) = self.collisions.get_mut(&key) {
+            same.remove(&name);
+            if same.is_empty() {
+                self.collisions.remove(&key);
+            }
+        }
+        Ok(())
+    }
+
+    fn configure(&mut self, record: &ConfigRecord) {
+        let Some(kind) = ResourceType::from_id(record.resource_type) else { return };
+        let key = (kind, record.resource_name.clone());
+        let properties = self.configs.entry(key.clone()).or_default();
+        match &record.value {
+            Some(value) => drop(properties.insert(record.name.clone(), value.clone())),
+            None => drop(properties.remove(record.name.as_str())),
+        }
+        if properties.is_empty() {
+            self.configs.remove(&key);
+        }
+    }
+}
+
+/// The value of `PartitionChangeRecord.leader` that keeps leader and epoch.
+const LEADER_UNCHANGED: i32 = -2;
