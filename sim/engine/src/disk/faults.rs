@@ -75,12 +75,14 @@ pub struct FailRule {
     pub chance: f64,
     /// How many at most.
     pub count: Option<u32>,
+    /// For writes: whether a part is always written. Otherwise that is so half of the time.
+    pub short: bool,
 }
 
 impl FailRule {
     /// The next `count` operations of a kind, on any file.
     pub fn next(op: DiskOp, count: u32) -> Self {
-        FailRule { op, path: PathFilter::any(), chance: 1.0, count: Some(count) }
+        FailRule { op, path: PathFilter::any(), chance: 1.0, count: Some(count), short: false }
     }
 }
 
@@ -215,13 +217,14 @@ impl Faults {
             if rule.op != op || !rule.path.matches(path) || !entropy.chance(rule.chance) {
                 continue;
             }
+            let short = op == DiskOp::Write && (rule.short || entropy.chance(0.5));
             if let Some(count) = &mut rule.count {
                 *count -= 1;
                 if *count == 0 {
                     self.rules.remove(index);
                 }
             }
-            return if op == DiskOp::Write && entropy.chance(0.5) { Verdict::Short } else { Verdict::Fails };
+            return if short { Verdict::Short } else { Verdict::Fails };
         }
         if op == DiskOp::Write && entropy.chance(self.short_writes) { Verdict::Short } else { Verdict::Fine }
     }

@@ -1,0 +1,33 @@
+//! Faults of processes and machines.
+//!
+//! Can: kill a broker's process (its page cache survives), cut a machine's power (unsynced data is kept, lost
+//! or torn), stop a process in order, stop and start it, pause and resume it.
+//! Never: starts a process twice, or hits one that is not there: such a fault waits for it.
+
+use crate::cast::{Broker, Cluster};
+use burnin_engine::SimHandle;
+use burnin_history::FaultEvent;
+
+pub(crate) fn kill<C: Cluster>(sim: &SimHandle, cluster: &C, broker: Broker) -> Result<(), String> {
+    sim.kill(broker.node).map_err(|error| error.to_string())?;
+    cluster.record(FaultEvent::Killed { node: broker.id });
+    Ok(())
+}
+
+pub(crate) fn power_loss<C: Cluster>(sim: &SimHandle, cluster: &C, broker: Broker) -> Result<(), String> {
+    sim.power_loss(broker.node).map_err(|error| error.to_string())?;
+    cluster.record(FaultEvent::PowerLost { node: broker.id });
+    Ok(())
+}
+
+/// Stops in order. A broker that cannot (its disk hangs, say) is killed when the fault ends: see the injector.
+pub(crate) async fn stop<C: Cluster>(cluster: &C, broker: Broker) -> Result<(), String> {
+    cluster.stop(broker).await?;
+    cluster.record(FaultEvent::Stopped { node: broker.id });
+    Ok(())
+}
+
+pub(crate) fn start<C: Cluster>(cluster: &C, broker: Broker) -> Result<(), String> {
+    cluster.record(FaultEvent::Started { node: broker.id });
+    cluster.start(broker)
+}
