@@ -118,7 +118,9 @@ impl Digest {
         let (offset, first) = (at - i64::from(len), seq.wrapping_sub(u64::from(len)));
         let producer = burnin_history::ProducerId(producer);
         let slot = facts.slot_of(tp, producer);
-        let sent = |from, to| slot.is_some_and(|slot| facts.slot(slot).sent.contains_range(from, to));
+        // (A sequence may wrap around: then nobody sent it.)
+        let sent =
+            |from, to| from < to && slot.is_some_and(|slot| facts.slot(slot).sent.contains_range(from, to));
         if let (Some(slot), true) = (slot, sent(first, seq)) {
             self.runs.push(Run { offset, seq: first, len, slot, leader_epoch: epoch });
             return;

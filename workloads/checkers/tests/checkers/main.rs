@@ -1,0 +1,13 @@
+//! Every checker on histories written by hand: the anomalies that it must catch, and the near misses in which it must
+//! stay silent.
+
+mod agreement;
+mod continuity;
+mod coverage;
+mod disk;
+mod exactly_once;
+mod integrity;
+mod offsets;
+mod real_time;
+mod story;
+mod verdict;
