@@ -58,7 +58,7 @@ impl<R: Runtime> LogDir<R> {
     /// as it was found then, except that recovered partitions stay recovered.
     pub async fn open(runtime: R, path: PathBuf, config: LogDirConfig) -> Result<LogDir<R>, LogError> {
         let disk = runtime.disk();
-        disk.create_dir_all(&path).await.during("create", &path)?;
+        create_durably(&runtime, &path).await?;
         let lock_path = path.join(LOCK);
         let lock = match disk.lock(&lock_path).await {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(LogError::Locked(path)),
@@ -168,6 +168,29 @@ impl<R: Runtime> Log<R> {
     pub async fn truncate_fully_and_start_at(&self, offset: i64) -> Result<(), LogError> {
         self.0.shared.ask(|reply| Command::StartAt(self.clone(), offset, reply)).await
     }
+}
+
+/// Creates a directory and its parents such that a crash does not take them back, also when a crash interrupted
+/// an earlier creation.
+async fn create_durably<R: Runtime>(runtime: &R, path: &Path) -> Result<(), LogError> {
+    let disk = runtime.disk();
+    let mut missing = Vec::new();
+    for ancestor in path.ancestors().skip(1) {
+        let ancestor = if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor };
+        missing.push(ancestor);
+        if disk.list(ancestor).await.is_ok() {
+            break;
+        }
+    }
+    disk.create_dir_all(path).await.during("create", path)?;
+    for parent in missing {
+        match disk.sync_dir(parent).await {
+            // a parent that this process may not read was not made by it
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+            synced => synced.during("sync", parent)?,
+        }
+    }
+    Ok(())
 }
 
 /// Makes the directory of a partition with its metadata and an empty segment, durably.

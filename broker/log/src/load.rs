@@ -191,11 +191,12 @@ async fn load_segments<R: Runtime>(
 fn trusted<F>(base: i64, len: u64, now_ms: i64) -> Segment<F> {
     let mut segment = Segment::new(base, now_ms);
     (segment.size, segment.written) = (len, len);
-    (segment.indexes, segment.max_timestamp) = (None, None);
+    (segment.sealed, segment.indexes, segment.max_timestamp) = (true, None, None);
     segment
 }
 
-/// Checks a whole segment, cuts what is torn, and rebuilds its indexes. Returns whether the log ends here.
+/// Checks a whole segment, cuts what is torn, and rebuilds its indexes. Returns whether the log ends here. After a
+/// clean shutdown, when only the indexes were in doubt, CRCs are left to the readers.
 async fn scan_segment<R: Runtime>(
     runtime: &R,
     known: &Known<'_>,
@@ -207,8 +208,9 @@ async fn scan_segment<R: Runtime>(
     let dir = known.dir;
     let path = Kind::Log.path(dir, base);
     let file = runtime.disk().open(&path, OpenOptions::WRITE).await.during("open", &path)?;
-    let policy = Policy::TornFrom(known.recovery_point);
-    let mut found = scan(&file, &path, base, len, &known.config, policy, true).await?;
+    // after a clean shutdown nothing can be torn: what is bad was damaged later
+    let policy = if known.clean { Policy::Durable } else { Policy::TornFrom(known.recovery_point) };
+    let mut found = scan(&file, &path, base, len, &known.config, policy, !known.clean).await?;
     if let Some(last) = found.damage.last_mut()
         && last.to == last.from
     {
@@ -265,6 +267,7 @@ fn take_scan<R: Runtime>(
     segment.max_timestamp = Some(found.max_timestamp);
     segment.first_timestamp = found.first_timestamp;
     segment.since_index = found.since_index;
+    segment.sealed = sealed;
     segment.indexes = (!sealed).then(|| Box::new(found.indexes));
     out.list.push(segment);
     out.end = found.end_offset;

@@ -66,7 +66,11 @@ impl<R: Runtime> Log<R> {
             }
             match pass? {
                 Pass::Found(result) => return Ok(result),
-                Pass::Nothing => from = plan.end,
+                Pass::Nothing if from >= plan.end => from = plan.end,
+                Pass::Nothing => {
+                    let reason = format!("offsets {from} to {} are missing", plan.end - 1);
+                    return Err(ReadError::Corrupt { offset: from, reason });
+                }
                 Pass::Bad { offset: at, reason, .. } if rebuilt => {
                     return Err(ReadError::Corrupt { offset: at.max(from), reason });
                 }
@@ -85,6 +89,10 @@ impl<R: Runtime> Log<R> {
         loop {
             let load = {
                 let mut state = self.0.state.lock();
+                if offset < state.start {
+                    // removed since the caller looked
+                    return Err(ReadError::OffsetOutOfRange { offset, start: state.start, end: state.end });
+                }
                 let at = state.segment_at(offset);
                 let end = state.segment_end(at);
                 let generation = state.generation;
@@ -118,11 +126,7 @@ impl<R: Runtime> Log<R> {
                             written: segment.written,
                             end,
                         };
-                        if state.loaded.is_some_and(|loaded| loaded != plan.segment)
-                            && at + 1 < state.segments.len()
-                        {
-                            unload(&mut state, plan.segment);
-                        }
+                        unload(&mut state, plan.segment);
                         return Ok(plan);
                     }
                     None => (segment.base, segment.written, end),
@@ -334,17 +338,14 @@ fn walk(
     }
 }
 
-/// Forgets the indexes and the file of the sealed segment that was loaded before `base`.
+/// Notes that the indexes of `base` are in use, and forgets those of the sealed segment that was used before.
 fn unload<F>(state: &mut State<F>, base: i64) {
-    let active = state.active().base;
-    if base == active {
+    if !state.segment_mut(base).is_some_and(|segment| segment.sealed) {
         return;
     }
-    if let Some(before) = state.loaded.replace(base)
-        && before != base
-        && before != active
-        && let Some(segment) = state.segment_mut(before)
-        && !segment.dirty
+    let before = state.loaded.replace(base).filter(|&before| before != base);
+    if let Some(segment) = before.and_then(|before| state.segment_mut(before))
+        && segment.sealed
     {
         (segment.indexes, segment.file) = (None, None);
     }

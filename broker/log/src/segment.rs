@@ -35,7 +35,9 @@ pub(crate) struct Segment<F> {
     pub written: u64,
     /// Whether something was written since the file was last synced.
     pub dirty: bool,
-    /// Always there for the active segment; for others when they were needed lately.
+    /// Whether its index files are on the medium: it is not the active one, and the writer has sealed it.
+    pub sealed: bool,
+    /// Always there until it is sealed; then only when they were needed lately.
     pub indexes: Option<Box<Indexes>>,
     /// `None` until it was read from the time index of a segment that was not scanned.
     pub max_timestamp: Option<MaxTimestamp>,
@@ -59,6 +61,7 @@ impl<F> Segment<F> {
             size: 0,
             written: 0,
             dirty: false,
+            sealed: false,
             indexes: Some(Box::new(Indexes::new(base))),
             max_timestamp: Some(MaxTimestamp { timestamp: NO_TIMESTAMP, offset: base }),
             first_timestamp: None,

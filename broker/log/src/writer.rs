@@ -444,7 +444,7 @@ async fn seal<R: Runtime>(log: &Log<R>, roll: Roll, base: i64) -> Result<Sealed,
     let mut state = log.0.state.lock();
     state.snapshots.push(roll.snapshot_offset);
     if let Some(sealed) = state.segment_mut(roll.sealed) {
-        (sealed.indexes, sealed.file) = (None, None);
+        (sealed.sealed, sealed.indexes, sealed.file) = (true, None, None);
     }
     if let Some(segment) = state.segment_mut(base) {
         segment.file = Some(file);
