@@ -3,6 +3,8 @@
 //! Everything around the batches goes into one buffer, which is cut where batches belong; the batches themselves
 //! are handed on as the [`Bytes`] that they came in.
 
+use std::collections::VecDeque;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::FetchResponse;
 use kafka_protocol::messages::fetch_response::{
@@ -38,8 +40,9 @@ pub fn encode_fetch_response(
     let mut writer = Writer {
         version: header.version,
         buf: response_start(header, 64 + 96 * partitions),
-        cuts: Vec::with_capacity(partitions),
-        records_len: 0,
+        head: None,
+        sent: VecDeque::new(),
+        sent_len: 0,
     };
     writer.response(response, batches);
     writer.finish()
@@ -47,10 +50,13 @@ pub fn encode_fetch_response(
 
 struct Writer {
     version: i16,
+    /// What is being written, after the last batch.
     buf: BytesMut,
-    /// Where in `buf` a batch belongs.
-    cuts: Vec<(usize, Bytes)>,
-    records_len: usize,
+    /// What came before the first batch; the frame's length is still to be put into it.
+    head: Option<BytesMut>,
+    /// What comes after `head`.
+    sent: VecDeque<Bytes>,
+    sent_len: usize,
 }
 
 impl Writer {
@@ -138,9 +144,11 @@ impl Writer {
             let length = i32::try_from(length).expect("records of a partition are shorter than 2 GiB");
             self.buf.put_i32(length);
         }
-        self.records_len += length;
-        let at = self.buf.len();
-        self.cuts.extend(batches.iter().filter(|batch| !batch.is_empty()).map(|batch| (at, batch.clone())));
+        for batch in batches.iter().filter(|batch| !batch.is_empty()) {
+            self.cut();
+            self.sent_len += batch.len();
+            self.sent.push_back(batch.clone());
+        }
     }
 
     fn partition_tags(&mut self, partition: &PartitionData) {
@@ -220,19 +228,26 @@ impl Writer {
         }
     }
 
-    fn finish(mut self) -> Parts {
-        let length = frame_length(self.buf.len() - 4 + self.records_len);
-        self.buf[..4].copy_from_slice(&length);
-        let mut parts = Parts::new();
-        let mut head = self.buf.freeze();
-        let mut taken = 0;
-        for (at, batch) in self.cuts {
-            parts.push(head.split_to(at - taken));
-            taken = at;
-            parts.push(batch);
+    /// Ends the piece that is being written.
+    fn cut(&mut self) {
+        if self.buf.is_empty() {
+            return;
         }
-        parts.push(head);
-        parts
+        let piece = self.buf.split();
+        if self.head.is_none() {
+            self.head = Some(piece);
+        } else {
+            self.sent_len += piece.len();
+            self.sent.push_back(piece.freeze());
+        }
+    }
+
+    fn finish(mut self) -> Parts {
+        self.cut();
+        let mut head = self.head.expect("a response has a header");
+        let length = frame_length(head.len() - 4 + self.sent_len);
+        head[..4].copy_from_slice(&length);
+        Parts::from_pieces(head.freeze(), self.sent)
     }
 }
 

@@ -100,7 +100,7 @@ pub fn decode_response(api: Api, version: i16, frame: Bytes) -> Result<Response,
 /// When the request has a field set that `version` cannot carry: that is a bug of the caller.
 pub fn encode_request(version: i16, correlation_id: i32, client_id: &str, request: &Request) -> Parts {
     let api = request.api();
-    let mut buf = BytesMut::with_capacity(256);
+    let mut buf = BytesMut::with_capacity(256 + records_len(request));
     buf.put_i32(0);
     buf.put_i16(api.key());
     buf.put_i16(version);
@@ -132,6 +132,15 @@ pub fn encode_response(header: &RequestHeader, response: &Response) -> Parts {
         panic!("{api} v{version} response cannot be encoded: {}", error.0);
     }
     finish(buf)
+}
+
+/// Bytes of the record batches that a request carries.
+fn records_len(request: &Request) -> usize {
+    let Request::Produce(produce) = request else {
+        return 0;
+    };
+    let partitions = produce.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    partitions.filter_map(|partition| partition.records.as_ref()).map(Bytes::len).sum()
 }
 
 /// The length (zero for now) and the response header.

@@ -22,6 +22,13 @@ impl Parts {
         Parts::default()
     }
 
+    /// `first` and then `rest`; none is empty.
+    pub(crate) fn from_pieces(first: Bytes, rest: VecDeque<Bytes>) -> Self {
+        assert!(!first.is_empty() && rest.iter().all(|part| !part.is_empty()), "an empty piece");
+        let len = first.len() + rest.iter().map(Bytes::len).sum::<usize>();
+        Parts { first, rest, len }
+    }
+
     /// Appends a piece; an empty one is dropped.
     pub fn push(&mut self, part: Bytes) {
         if part.is_empty() {

@@ -1,6 +1,6 @@
 //! Builds batches, as a producer does.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::compression::Compression;
 use super::header::{BatchHeader, HEADER_LEN, TimestampType, attribute, write_crc};
@@ -40,15 +40,13 @@ impl Default for BatchOptions {
 }
 
 /// Collects records and makes batches of them. One builder makes any number of batches, one after the other, and
-/// keeps its buffers.
+/// keeps its buffer: a batch costs one allocation, of its own size.
 #[derive(Clone, Debug)]
 pub struct BatchBuilder {
     /// May be changed at any time before [`BatchBuilder::build`]: a producer learns its sequence last.
     pub options: BatchOptions,
-    /// A gap for the header, then the records, uncompressed.
-    buf: BytesMut,
-    /// Scratch of the codecs.
-    compressed: Vec<u8>,
+    /// The records, uncompressed.
+    records: Vec<u8>,
     base_timestamp: i64,
     max_timestamp: i64,
     count: i32,
@@ -63,8 +61,7 @@ impl BatchBuilder {
     pub fn with_capacity(options: BatchOptions, bytes: usize) -> Self {
         BatchBuilder {
             options,
-            buf: BytesMut::with_capacity(if bytes == 0 { 0 } else { HEADER_LEN + bytes }),
-            compressed: Vec::new(),
+            records: Vec::with_capacity(bytes),
             base_timestamp: -1,
             max_timestamp: -1,
             count: 0,
@@ -80,7 +77,6 @@ impl BatchBuilder {
         headers: &[(&str, Option<&[u8]>)],
     ) {
         if self.count == 0 {
-            self.buf.resize(HEADER_LEN, 0);
             self.base_timestamp = timestamp;
             self.max_timestamp = timestamp;
         }
@@ -88,17 +84,18 @@ impl BatchBuilder {
         let offset_delta = i64::from(self.count);
         let length = body_len(timestamp_delta, offset_delta, key, value, headers);
         assert!(i32::try_from(length).is_ok(), "a record is shorter than 2 GiB: length={length}");
-        self.buf.reserve(length + 5);
-        put_varlong(&mut self.buf, length as i64);
-        self.buf.put_u8(0);
-        put_varlong(&mut self.buf, timestamp_delta);
-        put_varlong(&mut self.buf, offset_delta);
-        put_nullable(&mut self.buf, key);
-        put_nullable(&mut self.buf, value);
-        put_varlong(&mut self.buf, headers.len() as i64);
+        let records = &mut self.records;
+        records.reserve(length + 5);
+        put_varlong(records, length as i64);
+        records.push(0);
+        put_varlong(records, timestamp_delta);
+        put_varlong(records, offset_delta);
+        put_nullable(records, key);
+        put_nullable(records, value);
+        put_varlong(records, headers.len() as i64);
         for (key, value) in headers {
-            put_nullable(&mut self.buf, Some(key.as_bytes()));
-            put_nullable(&mut self.buf, *value);
+            put_nullable(records, Some(key.as_bytes()));
+            put_nullable(records, *value);
         }
         self.max_timestamp = self.max_timestamp.max(timestamp);
         self.count += 1;
@@ -116,7 +113,7 @@ impl BatchBuilder {
 
     /// Bytes of the batch so far: exact without compression, and what it would be without compression otherwise.
     pub fn size_estimate(&self) -> usize {
-        self.buf.len().max(HEADER_LEN)
+        HEADER_LEN + self.records.len()
     }
 
     /// Bytes that one more record would add at most.
@@ -135,12 +132,11 @@ impl BatchBuilder {
     pub fn build(&mut self) -> Bytes {
         assert!(self.count > 0, "a batch has at least one record");
         let options = self.options;
-        let mut batch = self.buf.split();
+        let mut batch = Vec::with_capacity(HEADER_LEN + self.records.len());
+        batch.extend_from_slice(&[0; HEADER_LEN]);
+        options.compression.compress(&self.records, &mut batch);
         if options.compression != Compression::None {
-            self.compressed.clear();
-            options.compression.compress(&batch[HEADER_LEN..], &mut self.compressed);
-            batch.truncate(HEADER_LEN);
-            batch.extend_from_slice(&self.compressed);
+            batch.shrink_to_fit();
         }
         let header = BatchHeader {
             base_offset: options.base_offset,
@@ -160,7 +156,8 @@ impl BatchBuilder {
         header.write(&mut batch);
         write_crc(&mut batch);
         self.count = 0;
-        batch.freeze()
+        self.records.clear();
+        batch.into()
     }
 }
 
@@ -193,7 +190,7 @@ fn nullable_len(bytes: Option<&[u8]>) -> usize {
     bytes.map_or(1, |bytes| varlong_len(bytes.len() as i64) + bytes.len())
 }
 
-fn put_nullable(buf: &mut BytesMut, bytes: Option<&[u8]>) {
+fn put_nullable(buf: &mut Vec<u8>, bytes: Option<&[u8]>) {
     match bytes {
         None => put_varlong(buf, -1),
         Some(bytes) => {

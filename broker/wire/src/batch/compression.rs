@@ -9,12 +9,14 @@
 //!
 //! Decompression stops at a bound that the caller gives, so that a small batch cannot take much memory.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io::{Read, Write};
 
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
+use zstd::zstd_safe::{CCtx, DCtx};
 
 use super::header::BatchError;
 
@@ -88,11 +90,10 @@ impl Compression {
             Compression::Gzip => read_all(MultiGzDecoder::new(bytes), bytes.len(), max, failed),
             Compression::Snappy => unsnappy(bytes, max),
             Compression::Lz4 => read_all(FrameDecoder::new(bytes), bytes.len(), max, failed),
-            Compression::Zstd => {
-                let decoder = zstd::stream::read::Decoder::with_buffer(bytes)
-                    .map_err(|error| failed(error.to_string()))?;
+            Compression::Zstd => UNZSTD.with_borrow_mut(|context| {
+                let decoder = zstd::stream::read::Decoder::with_context(bytes, context);
                 read_all(decoder, bytes.len(), max, failed)
-            }
+            }),
         }
     }
 }
@@ -117,8 +118,21 @@ fn lz4(records: &[u8], out: &mut Vec<u8>) -> std::io::Result<()> {
     encoder.finish().map(drop).map_err(std::io::Error::other)
 }
 
+// Making a context of zstd costs more than a small batch. Every use starts a new session in it, so nothing of one
+// batch is left for the next.
+thread_local! {
+    static ZSTD: RefCell<CCtx<'static>> = RefCell::new(CCtx::create());
+    static UNZSTD: RefCell<DCtx<'static>> = RefCell::new(DCtx::create());
+}
+
 fn zstd(records: &[u8], out: &mut Vec<u8>) -> std::io::Result<()> {
-    out.extend_from_slice(&zstd::bulk::compress(records, zstd::DEFAULT_COMPRESSION_LEVEL)?);
+    let mut compressed = vec![0; zstd::zstd_safe::compress_bound(records.len())];
+    let length = ZSTD
+        .with_borrow_mut(|context| {
+            context.compress(&mut compressed[..], records, zstd::DEFAULT_COMPRESSION_LEVEL)
+        })
+        .map_err(|code| std::io::Error::other(zstd::zstd_safe::get_error_name(code)))?;
+    out.extend_from_slice(&compressed[..length]);
     Ok(())
 }
 

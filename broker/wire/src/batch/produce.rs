@@ -144,15 +144,11 @@ fn check_records(header: BatchHeader, body: &[u8], limits: &ProduceLimits) -> Re
         return Err(ProduceError::new(ErrorCode::INVALID_TIMESTAMP, message));
     }
     let mut max_timestamp = -1;
-    let mut expected_offset = 0;
-    for record in RecordIter::new(header, body) {
+    for (index, record) in (0i32..).zip(RecordIter::new(header, body)) {
         let record = record.map_err(ProduceError::from_batch)?;
-        let failed = |code, message| {
-            let record_index = i32::try_from(expected_offset).ok();
-            Err(ProduceError { code, message, record_index })
-        };
-        if record.offset != expected_offset {
-            let message = format!("offset delta is {} instead of {expected_offset}", record.offset);
+        let failed = |code, message| Err(ProduceError { code, message, record_index: Some(index) });
+        if record.offset != i64::from(index) {
+            let message = format!("offset delta is {} instead of {index}", record.offset);
             return failed(ErrorCode::INVALID_RECORD, message);
         }
         if limits.compacted && record.key.is_none() {
@@ -168,7 +164,6 @@ fn check_records(header: BatchHeader, body: &[u8], limits: &ProduceLimits) -> Re
             return failed(ErrorCode::INVALID_TIMESTAMP, message);
         }
         max_timestamp = max_timestamp.max(record.timestamp);
-        expected_offset += 1;
     }
     Ok(max_timestamp)
 }

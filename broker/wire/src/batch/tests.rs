@@ -156,6 +156,58 @@ fn reader_takes_what_the_protocol_crate_writes() {
     }
 }
 
+/// Lines of `codec|timestamp type|batch in hex`, five records each.
+const KAFKA_BATCHES: &str = include_str!("../../fixtures/batches.txt");
+
+#[test]
+fn batches_of_kafka_are_read_in_every_codec() {
+    let expected: Vec<OwnedRecord> = (0..5)
+        .map(|index| {
+            let key = (index % 2 == 0).then(|| format!("key-{index}").into_bytes());
+            let value =
+                (index != 3).then(|| format!("value-{index}-{}", "x".repeat(10 * index)).into_bytes());
+            let headers = if index == 4 {
+                vec![("a".to_owned(), Some(vec![1, 2])), ("b".to_owned(), None)]
+            } else {
+                vec![]
+            };
+            (1_700_000_000_000 + 10 * index as i64, key, value, headers)
+        })
+        .collect();
+    let mut seen = 0;
+    for line in KAFKA_BATCHES.lines().filter(|line| !line.starts_with('#')) {
+        let parts: Vec<&str> = line.split('|').collect();
+        let batch = Bytes::from(unhex(parts[2]));
+        verify_crc(&batch).unwrap();
+        let opened = records(&batch).unwrap_or_else(|error| panic!("{}: {error}", parts[0]));
+        let header = *opened.header();
+        assert_eq!(header.compression().unwrap().name(), parts[0]);
+        let mut read: Vec<OwnedRecord> = opened.iter().map(|record| owned(&record.unwrap())).collect();
+        if parts[1] == "append" {
+            assert_eq!(header.timestamp_type(), TimestampType::LogAppendTime);
+            assert!(read.iter().all(|record| record.0 == 777));
+            assert_eq!((header.base_offset, header.leader_epoch, header.is_transactional()), (1000, 9, true));
+            assert_eq!((header.producer_id, header.producer_epoch, header.base_sequence), (4242, 3, 17));
+            read.iter_mut().zip(&expected).for_each(|(record, expected)| record.0 = expected.0);
+        } else {
+            let limits = ProduceLimits::default();
+            assert_eq!(validate_produce(&batch, &limits).unwrap().max_timestamp, header.max_timestamp);
+        }
+        assert_eq!(read, expected, "{line}");
+        if (parts[0], parts[1]) == ("none", "create") {
+            assert_eq!(build(BatchOptions::default(), &expected), batch, "the builder writes the same bytes");
+        }
+        seen += 1;
+    }
+    assert_eq!(seen, 2 * Compression::ALL.len());
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len() / 2)
+        .map(|index| u8::from_str_radix(&text[2 * index..2 * index + 2], 16).unwrap())
+        .collect()
+}
+
 #[test]
 fn assign_changes_what_it_says_and_keeps_the_crc_true() {
     let original = build(BatchOptions { producer_id: 4, ..BatchOptions::default() }, &some_records(3));
@@ -359,7 +411,7 @@ fn mutated_batches_end_in_ok_or_err_within_the_bound() {
         })
         .collect();
     let limits = ProduceLimits { decompressed_max: DECOMPRESSED, ..ProduceLimits::default() };
-    let (mut read_to_the_end, mut accepted) = (0, 0);
+    let (mut read_to_the_end, mut accepted, mut most) = (0, 0, 0);
     for round in 0..MUTATED {
         let mut batch = BytesMut::from(&originals[round % originals.len()][..]);
         for _ in 0..1 + rng.below(3) {
@@ -371,10 +423,11 @@ fn mutated_batches_end_in_ok_or_err_within_the_bound() {
         let batch = batch.freeze();
         let (complete, taken) = alloc::peak(|| {
             let Ok(records) = records_with_max(&batch, DECOMPRESSED) else { return false };
-            records.iter().fold(true, |complete, record| complete && record.is_ok())
+            records.iter().all(|record| record.is_ok())
         });
         // Two megabytes for the tables and windows of a codec: lz4 holds two blocks of what its header says.
         assert!(taken <= 2 * DECOMPRESSED + (18 << 20), "round {round}: {taken} bytes");
+        most = most.max(taken);
         read_to_the_end += usize::from(complete);
         accepted += usize::from(validate_produce(&batch, &limits).is_ok());
     }
@@ -382,5 +435,7 @@ fn mutated_batches_end_in_ok_or_err_within_the_bound() {
         accepted > 0 && accepted <= read_to_the_end && read_to_the_end < MUTATED,
         "{accepted} {read_to_the_end}"
     );
-    println!("{MUTATED} mutated batches: {read_to_the_end} read to the end, {accepted} valid");
+    println!(
+        "{MUTATED} mutated batches: {read_to_the_end} read to the end, {accepted} valid, at most {most} bytes"
+    );
 }

@@ -1,43 +1,56 @@
 //! Zig-zag variable-length integers, as records have them.
 
-use bytes::BufMut;
-
 /// Bytes that `value` takes.
+#[inline]
 pub(super) fn varlong_len(value: i64) -> usize {
     let zigzag = zigzag(value);
     (70 - (zigzag | 1).leading_zeros() as usize) / 7
 }
 
 /// Appends `value`. A 32-bit value has the same form as the 64-bit one.
-pub(super) fn put_varlong(buf: &mut impl BufMut, value: i64) {
-    let mut rest = zigzag(value);
-    let mut bytes = [0u8; 10];
-    let mut length = 0;
-    while rest >= 0x80 {
-        bytes[length] = rest as u8 | 0x80;
-        rest >>= 7;
-        length += 1;
+#[inline]
+pub(super) fn put_varlong(buf: &mut Vec<u8>, value: i64) {
+    let zigzag = zigzag(value);
+    match zigzag {
+        0..0x80 => buf.push(zigzag as u8),
+        0x80..0x4000 => buf.extend_from_slice(&[zigzag as u8 | 0x80, (zigzag >> 7) as u8]),
+        _ => put_long(buf, zigzag),
     }
-    bytes[length] = rest as u8;
-    buf.put_slice(&bytes[..=length]);
+}
+
+fn put_long(buf: &mut Vec<u8>, mut rest: u64) {
+    while rest >= 0x80 {
+        buf.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    buf.push(rest as u8);
 }
 
 /// Takes a value of at most 64 bits off the front of `bytes`. `None` when it is cut off or longer.
+#[inline]
 pub(super) fn take_varlong(bytes: &mut &[u8]) -> Option<i64> {
-    let (&first, rest) = bytes.split_first()?;
-    if first < 0x80 {
-        *bytes = rest;
-        return Some(unzigzag(first.into()));
+    match **bytes {
+        [first @ 0..0x80, ref rest @ ..] => {
+            *bytes = rest;
+            Some(unzigzag(first.into()))
+        }
+        [first, second @ 0..0x80, ref rest @ ..] => {
+            *bytes = rest;
+            Some(unzigzag(u64::from(first & 0x7f) | u64::from(second) << 7))
+        }
+        _ => take_long(bytes),
     }
-    let mut value = u64::from(first & 0x7f);
-    for (index, &byte) in rest.iter().take(9).enumerate() {
-        let shift = 7 * (index + 1);
-        if shift == 63 && byte > 1 {
+}
+
+fn take_long(bytes: &mut &[u8]) -> Option<i64> {
+    let mut value = 0;
+    for (index, &byte) in bytes.iter().take(10).enumerate() {
+        if index == 9 && byte > 1 {
             return None;
         }
-        value |= u64::from(byte & 0x7f) << shift;
+        value |= u64::from(byte & 0x7f) << (7 * index);
         if byte < 0x80 {
-            *bytes = &rest[index + 1..];
+            *bytes = &bytes[index + 1..];
             return Some(unzigzag(value));
         }
     }
@@ -45,6 +58,7 @@ pub(super) fn take_varlong(bytes: &mut &[u8]) -> Option<i64> {
 }
 
 /// Takes a value of at most 32 bits off the front of `bytes`. `None` when it is cut off or larger.
+#[inline]
 pub(super) fn take_varint(bytes: &mut &[u8]) -> Option<i32> {
     take_varlong(bytes).and_then(|value| i32::try_from(value).ok())
 }
