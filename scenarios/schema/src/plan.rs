@@ -380,6 +380,34 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// Its kind, as in `process.kill`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Action::ProcessKill {} => "process.kill",
+            Action::ProcessPowerLoss {} => "process.power_loss",
+            Action::ProcessStop {} => "process.stop",
+            Action::ProcessRestart {} => "process.restart",
+            Action::ProcessPause {} => "process.pause",
+            Action::DiskHang {} => "disk.hang",
+            Action::DiskSlow { .. } => "disk.slow",
+            Action::DiskFail { .. } => "disk.fail",
+            Action::DiskFull { .. } => "disk.full",
+            Action::DiskShortWrite { .. } => "disk.short_write",
+            Action::DiskBitRot { .. } => "disk.bit_rot",
+            Action::NetPartition { .. } => "net.partition",
+            Action::NetHalfOpen { .. } => "net.half_open",
+            Action::NetReset { .. } => "net.reset",
+            Action::NetEnd { .. } => "net.end",
+            Action::NetSlow { .. } => "net.slow",
+            Action::NetRefuse {} => "net.refuse",
+            Action::NetHangConnects {} => "net.hang_connects",
+            Action::ClockJump { .. } => "clock.jump",
+            Action::ClockDrift { .. } => "clock.drift",
+        }
+    }
+}
+
 /// Which way of a link is cut, seen from the first side (or from `on`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

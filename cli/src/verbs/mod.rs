@@ -1,0 +1,77 @@
+//! The verbs, one per file, and what they share.
+
+pub mod doctor;
+pub mod meta;
+pub mod queue;
+pub mod replay;
+pub mod run;
+pub mod scenario;
+pub mod sweep;
+pub mod task;
+
+use burnin_report::Build;
+use burnin_scenario::{Plan, Seed};
+use std::path::Path;
+
+/// The first line of everything that runs plans, so that a log that breaks off still has it.
+pub fn banner(seed: &str, scenario: &str) -> String {
+    let Build { version, commit, .. } = Build::current();
+    format!("burnin: seed={seed} scenario={scenario} build={version}+{commit}")
+}
+
+/// The command that repeats a run, as it can be pasted into a shell.
+pub fn reproduce(path: &Path, seed: Seed, overrides: &[(String, String)], armed: bool) -> String {
+    let mut command = format!("burnin replay {}", quoted(&format!("{}@{seed}", path.display())));
+    for (key, value) in overrides {
+        command.push_str(&format!(" --set {}", quoted(&format!("{key}={value}"))));
+    }
+    if !armed {
+        command.push_str(" --unarmed");
+    }
+    command
+}
+
+/// In quotes when a shell would take it apart.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./-_".contains(c);
+    if text.chars().all(plain) && !text.is_empty() {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+/// The plan in a few lines, for `-v`.
+pub fn schedule_lines(plan: &Plan) -> Vec<String> {
+    plan.schedule
+        .iter()
+        .map(|fault| {
+            let on = fault.on.as_ref().map_or(String::new(), |on| format!(" on {on}"));
+            let lasts = if fault.lasts.nanos() > 0 { format!(" for {}", fault.lasts) } else { String::new() };
+            format!("  {:>14}  {:<18} {}{on}{lasts}", fault.at.to_string(), fault.id, fault.action.name())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use burnin_scenario::Scenario;
+
+    /// Some plan.
+    pub fn plan() -> Plan {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/smoke/kill-loop.toml");
+        Scenario::load(Path::new(path)).unwrap().resolve(Seed(1))
+    }
+
+    #[test]
+    fn the_reproduce_command_survives_a_shell() {
+        let path = Path::new("scenarios/smoke/kill-loop.toml");
+        assert_eq!(reproduce(path, Seed(7), &[], true), "burnin replay scenarios/smoke/kill-loop.toml@7");
+        let overrides = [("fault.kill.every".to_owned(), "{ mean = \"1s\" }".to_owned())];
+        assert_eq!(
+            reproduce(Path::new("a b.toml"), Seed(7), &overrides, false),
+            "burnin replay 'a b.toml@7' --set 'fault.kill.every={ mean = \"1s\" }' --unarmed"
+        );
+    }
+}
