@@ -1,1 +1,113 @@
-//! (to be written)
+//! Runs a plan: boots the cluster and its clients in a simulated world, drives the workloads, has the faults
+//! injected, heals, lets everything settle, reads everything back, and reports.
+//!
+//! ```text
+//!  0        warmup              heal_at                      settle_until
+//!  |-- boot --|---- faults --------|-- progress --|-- final read --|-- verdict
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `world.rs` | the machines of a plan, and what the injector must ask of them |
+//! | `phases.rs` | the run from boot to final read |
+//! | `workloads.rs` | the plan's workloads as drivers |
+//! | `history.rs` | where the history goes: checkers, and counters of what happened |
+//! | `report.rs` | what came out, as a report |
+//! | `logs.rs` | the nodes' logs, in simulated time |
+
+mod history;
+mod logs;
+mod phases;
+mod report;
+mod workloads;
+mod world;
+
+use burnin_engine::{LinkModel, Sim, SimConfig, SimError};
+use burnin_report::RunReport;
+use burnin_scenario::Plan;
+use history::History;
+use parking_lot::Mutex;
+use phases::Ended;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use world::World;
+
+/// What to keep of a run besides its report.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// Whether the planted bug of the plan's expectation is armed.
+    pub armed: bool,
+    /// Where the nodes' logs go.
+    pub log: Option<PathBuf>,
+    /// The events of the trace to write down: the first, and the one behind the last.
+    pub window: Option<(u64, u64)>,
+}
+
+/// What came out of a run.
+#[derive(Clone, Debug)]
+pub struct RunOutput {
+    /// The report. `reproduce`, `directory` and `verified` are the caller's to fill in.
+    pub report: RunReport,
+    /// The trace's hash after each thousand events.
+    pub checkpoints: Vec<u64>,
+    /// The events of the window that was asked for, as text.
+    pub window: Vec<String>,
+}
+
+/// Runs a plan in the calling thread. A panic of the system under test is an outcome, not a panic.
+pub fn run(plan: &Plan, options: &RunOptions) -> RunOutput {
+    let logs = options.log.as_ref().map(|path| logs::to_file(path));
+    match logs {
+        Some(Ok(subscriber)) => tracing::subscriber::with_default(subscriber, || run_here(plan, options)),
+        Some(Err(error)) => {
+            let mut output = run_here(plan, options);
+            output.report.skipped.push(format!("no logs were written: {error}"));
+            output
+        }
+        None => run_here(plan, options),
+    }
+}
+
+fn run_here(plan: &Plan, options: &RunOptions) -> RunOutput {
+    let wall = Instant::now(); // tidy: allow(clock): how long a run takes is measured outside of the simulated world
+    let cpu = report::thread_cpu_ns();
+    let mut sim = Sim::new(plan.seed.0, sim_config(plan));
+    let handle = sim.handle();
+    let window = Arc::new(Mutex::new(Vec::new()));
+    if let Some((first, end)) = options.window {
+        let lines = window.clone();
+        handle.set_trace_sink(Some(Box::new(move |event| {
+            if (first..end).contains(&event.event) {
+                lines.lock().push(event.to_string());
+            }
+        })));
+    }
+    let history = Arc::new(Mutex::new(History::new(plan)));
+    let world = World::new(handle.clone(), plan, options.armed, history.clone());
+    logs::set_names(world.names());
+    let ended: Result<Ended, SimError> = sim.block_on(phases::run(world.clone(), plan.clone()));
+    let measured = report::Measured {
+        sim_ns: handle.now().as_nanos(),
+        wall_ns: wall.elapsed().as_nanos() as u64,
+        cpu_ns: report::thread_cpu_ns().saturating_sub(cpu),
+        trace: sim.trace(),
+    };
+    handle.set_trace_sink(None);
+    let mut history = history.lock();
+    let report = report::of_run(plan, &world, &mut history, ended, &measured);
+    drop(history);
+    drop(sim);
+    let window = std::mem::take(&mut *window.lock());
+    RunOutput { report, checkpoints: measured.trace.checkpoints, window }
+}
+
+fn sim_config(plan: &Plan) -> SimConfig {
+    let latency = world::latency(plan.network.latency);
+    SimConfig {
+        link: LinkModel { latency, bandwidth: Some(plan.network.bandwidth.0), ..LinkModel::default() },
+        // Whatever hangs after the end of the plan is a bug of the run, found by this limit.
+        time_max: plan.run.settle_until().std() * 4 + Duration::from_secs(600),
+        ..SimConfig::default()
+    }
+}

@@ -23,12 +23,21 @@ pub struct Cast {
     pub clients: Vec<SimNode>,
 }
 
+/// How a broker that was told to stop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// As it should.
+    InOrder,
+    /// It did not in time, and was killed.
+    Killed,
+}
+
 /// What the injector must ask of the cluster, because only it knows.
 pub trait Cluster {
     /// Starts a stopped broker.
     fn start(&self, broker: Broker) -> Result<(), String>;
-    /// Stops a broker in order; completes when its process has ended.
-    fn stop(&self, broker: Broker) -> impl Future<Output = Result<(), String>>;
+    /// Stops a broker in order, or kills it when that takes too long; completes when its process has ended.
+    fn stop(&self, broker: Broker) -> impl Future<Output = Result<Stopped, String>>;
     /// Whether a disk fault may have made its process end by itself, so that it is started again.
     fn is_up(&self, broker: Broker) -> bool;
     /// The active controller.

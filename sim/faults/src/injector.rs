@@ -118,6 +118,14 @@ impl<'a, C: Cluster> Injector<'a, C> {
         self.waiting.iter().map(|index| self.plan.schedule[*index].id.clone()).collect()
     }
 
+    /// Starts every broker, at the beginning.
+    pub fn boot(&self) -> Result<(), FaultFailure> {
+        for broker in &self.cast.brokers {
+            process::start(self.cluster, *broker).map_err(|why| FaultFailure { id: "boot".to_owned(), why })?;
+        }
+        Ok(())
+    }
+
     /// Carries the schedule out until `until`.
     pub async fn run(&mut self, until: Instant) -> Result<(), FaultFailure> {
         loop {

@@ -18,7 +18,7 @@ mod injector;
 mod net;
 mod process;
 
-pub use cast::{Broker, Cast, Cluster};
+pub use cast::{Broker, Cast, Cluster, Stopped};
 pub use injector::{Fired, Injector};
 
 use std::fmt;

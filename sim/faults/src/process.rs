@@ -4,7 +4,7 @@
 //! or torn), stop a process in order, stop and start it, pause and resume it.
 //! Never: starts a process twice, or hits one that is not there: such a fault waits for it.
 
-use crate::cast::{Broker, Cluster};
+use crate::cast::{Broker, Cluster, Stopped};
 use burnin_engine::SimHandle;
 use burnin_history::FaultEvent;
 
@@ -20,10 +20,13 @@ pub(crate) fn power_loss<C: Cluster>(sim: &SimHandle, cluster: &C, broker: Broke
     Ok(())
 }
 
-/// Stops in order. A broker that cannot (its disk hangs, say) is killed when the fault ends: see the injector.
+/// Stops in order; a broker that cannot (its disk hangs, say) is killed.
 pub(crate) async fn stop<C: Cluster>(cluster: &C, broker: Broker) -> Result<(), String> {
-    cluster.stop(broker).await?;
-    cluster.record(FaultEvent::Stopped { node: broker.id });
+    let event = match cluster.stop(broker).await? {
+        Stopped::InOrder => FaultEvent::Stopped { node: broker.id },
+        Stopped::Killed => FaultEvent::Killed { node: broker.id },
+    };
+    cluster.record(event);
     Ok(())
 }
 

@@ -1,0 +1,86 @@
+//! Where the history of a run goes: to the checkers, and to counters of what happened.
+
+use burnin_checkers::CheckSet;
+use burnin_history::{Event, Moment, Outcome, Sink};
+use burnin_runtime::Observation;
+use burnin_scenario::{CheckKind, Plan, StopOn};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// The checkers and the counters of one run.
+pub(crate) struct History {
+    pub checks: CheckSet,
+    /// How often each event of `sometimes` checks happened.
+    pub happened: BTreeMap<String, u64>,
+    /// Records that were acknowledged.
+    pub records_acked: u64,
+    stop_on: StopOn,
+    /// Told when the run should end early.
+    pub stop_early: Arc<Notify>,
+    last: Moment,
+    counts: BTreeMap<u64, u32>,
+}
+
+impl History {
+    pub fn new(plan: &Plan) -> Self {
+        let judged = plan.check.iter().any(|check| matches!(check.kind, CheckKind::KafkaLog { .. }));
+        History {
+            checks: CheckSet::new(plan.seed.0),
+            happened: BTreeMap::new(),
+            records_acked: 0,
+            stop_on: if judged { plan.run.stop_on } else { StopOn::Never },
+            stop_early: Arc::new(Notify::new()),
+            last: 0,
+            counts: BTreeMap::new(),
+        }
+    }
+
+    /// The moment of the last event.
+    pub fn last(&self) -> Moment {
+        self.last
+    }
+
+    pub fn happened(&mut self, what: &str) {
+        match self.happened.get_mut(what) {
+            Some(count) => *count += 1,
+            None => drop(self.happened.insert(what.to_owned(), 1)),
+        }
+    }
+
+    fn count(&mut self, event: &Event<'_>) {
+        match event {
+            Event::ProduceInvoked { op, count, .. } => drop(self.counts.insert(op.0, *count)),
+            Event::ProduceAttempt { attempt, .. } if *attempt > 1 => self.happened("attempt-retried"),
+            Event::ProduceCompleted { op, outcome, .. } => {
+                let count = self.counts.remove(&op.0).unwrap_or(0);
+                match outcome {
+                    Outcome::Applied => self.records_acked += u64::from(count),
+                    Outcome::Maybe => self.happened("outcome-maybe"),
+                    Outcome::NotApplied => {}
+                }
+            }
+            Event::Observed { observation, .. } => match observation {
+                Observation::LogRecovered { clean: true, .. } => self.happened("recovered-clean"),
+                Observation::LogRecovered { clean: false, .. } => self.happened("recovered-unclean"),
+                Observation::LogTruncated { .. } => self.happened("log-truncated"),
+                Observation::LogStartAdvanced { .. } => self.happened("log-start-advanced"),
+                Observation::LogDirOffline { .. } => self.happened("log-dir-offline"),
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+}
+
+impl Sink for History {
+    fn record(&mut self, at: Moment, event: &Event<'_>) {
+        self.last = at;
+        self.count(event);
+        let before = self.stop_on != StopOn::Never && self.checks.violated();
+        self.checks.record(at, event);
+        if self.stop_on != StopOn::Never && !before && self.checks.violated() {
+            self.stop_early.notify_one();
+        }
+    }
+}

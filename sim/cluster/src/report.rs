@@ -1,0 +1,193 @@
+//! What came out of a run, as a report.
+
+use crate::history::History;
+use crate::phases::Ended;
+use crate::world::World;
+use burnin_checkers::{self as checkers, Verdict};
+use burnin_engine::{SimError, Trace};
+use burnin_report::{Build, Class, Crash, FaultLine, RunReport, SCHEMA, Violation};
+use burnin_scenario::{CheckKind, Plan};
+use std::collections::BTreeMap;
+
+/// What a run took.
+pub(crate) struct Measured {
+    pub sim_ns: u64,
+    pub wall_ns: u64,
+    pub cpu_ns: u64,
+    pub trace: Trace,
+}
+
+/// CPU time of the calling thread.
+pub(crate) fn thread_cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Puts together what is known. The verdict is decided here, in this order: a crash of the system under test,
+/// what the checkers found, what got stuck, and only then whether anything was proven at all.
+pub(crate) fn of_run(
+    plan: &Plan,
+    world: &World,
+    history: &mut History,
+    ended: Result<Ended, SimError>,
+    measured: &Measured,
+) -> RunReport {
+    let at = history.last().max(measured.sim_ns);
+    let complete = matches!(&ended, Ok(ended) if !ended.stopped_early && ended.unproven.is_none());
+    let verdict = history.checks.finish(at);
+    let mut violations = forbidden(plan, &verdict, complete);
+    let (crash, ended) = match ended {
+        Ok(ended) => (None, ended),
+        Err(error) => (Some(error), Ended::default()),
+    };
+    violations.extend(ended.stuck.first().map(|first| stuck(&ended, first)));
+    let (class, anomaly, words, crash) = decide(&violations, &verdict, &ended, crash, complete);
+    let mut happened = std::mem::take(&mut history.happened);
+    for fired in &ended.fired {
+        let id = fired.id.split('#').next().unwrap_or(&fired.id);
+        *happened.entry(format!("fault:{id}")).or_default() += 1;
+    }
+    if world.mutant_reached() > 0 {
+        happened.insert("mutant-reached".to_owned(), world.mutant_reached());
+    }
+    let mut skipped = verdict.skipped.clone();
+    if ended.waits > 0 {
+        skipped.push(format!("{} faults waited for their target or for the impairment budget", ended.waits));
+    }
+    if !ended.never_fired.is_empty() {
+        skipped.push(format!("these faults waited to the end and never began: {}", ended.never_fired.join(", ")));
+    }
+    RunReport {
+        schema: SCHEMA,
+        scenario: plan.scenario.clone(),
+        seed: plan.seed.0,
+        class,
+        anomaly,
+        verdict: words,
+        violations_found: verdict.found_count().max(violations.len() as u64),
+        violations,
+        crash,
+        checked: verdict.summaries.iter().map(|summary| (summary.checker.to_owned(), summary.checked)).collect::<BTreeMap<_, _>>(),
+        happened,
+        brokers: plan.topology.brokers,
+        clients: plan.topology.clients,
+        sim_ns: measured.sim_ns,
+        wall_ns: measured.wall_ns,
+        cpu_ns: measured.cpu_ns,
+        requests: world.requests(),
+        records: history.records_acked,
+        events: measured.trace.events,
+        trace_hash: format!("{:016x}", measured.trace.hash),
+        faults: fault_lines(plan, &ended),
+        skipped,
+        verified: None,
+        reproduce: String::new(),
+        directory: None,
+        build: Build::current(),
+    }
+}
+
+/// The violations that the plan's checks forbid.
+fn forbidden(plan: &Plan, verdict: &Verdict, complete: bool) -> Vec<Violation> {
+    let judged = |violation: &&checkers::Violation| {
+        plan.check.iter().any(|check| match &check.kind {
+            CheckKind::KafkaLog { all, forbid } => *all || forbid.iter().any(|anomaly| anomaly == violation.anomaly),
+            _ => false,
+        })
+    };
+    // A run that ended early was not read to its end, and that is no fault of the broker.
+    let found = verdict.violations.iter().filter(judged);
+    found.filter(|violation| complete || violation.class == checkers::Class::Safety).map(violation).collect()
+}
+
+fn violation(found: &checkers::Violation) -> Violation {
+    Violation {
+        checker: found.checker.to_owned(),
+        anomaly: found.anomaly.to_owned(),
+        class: match found.class {
+            checkers::Class::Safety => Class::Safety,
+            checkers::Class::Liveness => Class::Liveness,
+        },
+        at_ns: found.at,
+        message: found.message.clone(),
+        partition: found.partition.clone(),
+        offset: found.offset,
+        producer: found.producer,
+        seq: found.seq,
+    }
+}
+
+fn stuck(ended: &Ended, first: &str) -> Violation {
+    let more = ended.stuck.len() - 1;
+    let rest = if more == 0 { String::new() } else { format!(" ({})", ended.stuck[1..].join("; ")) };
+    Violation {
+        checker: "B16".to_owned(),
+        anomaly: "stuck".to_owned(),
+        class: Class::Liveness,
+        at_ns: ended.stuck_at,
+        message: format!("{first}{rest}"),
+        partition: None,
+        offset: None,
+        producer: None,
+        seq: None,
+    }
+}
+
+type Decision = (Class, Option<String>, String, Option<Crash>);
+
+fn decide(violations: &[Violation], verdict: &Verdict, ended: &Ended, crash: Option<SimError>, complete: bool) -> Decision {
+    let worst = violations.iter().min_by_key(|violation| (violation.class, violation.at_ns));
+    if let Some(SimError::Crash { node, task, message, at, event }) = crash {
+        let anomaly = if message.contains("assert") { "assertion" } else { "panic" };
+        let words = format!("task `{task}` of {node} panicked: {message}");
+        let crash = Crash { node, task, message, at_ns: at.as_nanos(), event };
+        return (Class::Crash, Some(anomaly.to_owned()), words, Some(crash));
+    }
+    if let Some(worst) = worst {
+        return (worst.class, Some(worst.anomaly.clone()), worst.message.clone(), None);
+    }
+    if let Some(error) = crash {
+        let anomaly = match error {
+            SimError::Deadlock { .. } => "deadlock",
+            SimError::Livelock { .. } => "livelock",
+            _ => "limit",
+        };
+        return (Class::Liveness, Some(anomaly.to_owned()), error.to_string(), None);
+    }
+    if let Some(why) = &ended.unproven {
+        return (Class::Environment, Some("unproven".to_owned()), format!("nothing was proven: {why}"), None);
+    }
+    match (&verdict.vacuous, complete) {
+        (Some(why), _) => (Class::Vacuous, Some("vacuous".to_owned()), format!("nothing was proven: {why}"), None),
+        (None, false) => (Class::Unknown, Some("incomplete".to_owned()), "the run ended early".to_owned(), None),
+        (None, true) => (Class::Pass, None, format!("{} facts checked, nothing violated", verdict.checked_count()), None),
+    }
+}
+
+fn fault_lines(plan: &Plan, ended: &Ended) -> Vec<FaultLine> {
+    let mut lines: Vec<FaultLine> = ended
+        .fired
+        .iter()
+        .map(|fired| {
+            let detail = if fired.detail.is_empty() { String::new() } else { format!(" ({})", fired.detail) };
+            FaultLine {
+                at_ns: fired.at.as_nanos(),
+                for_ns: fired.until.map(|until| until.since(fired.at).as_nanos() as u64),
+                kind: fired.kind.clone(),
+                target: format!("{}{detail}", fired.on.join(", ")),
+                fired: true,
+            }
+        })
+        .collect();
+    for entry in plan.schedule.iter().filter(|entry| !ended.fired.iter().any(|fired| fired.id == entry.id)) {
+        lines.push(FaultLine {
+            at_ns: entry.at.nanos(),
+            for_ns: (entry.lasts.nanos() > 0).then(|| entry.lasts.nanos()),
+            kind: entry.id.clone(),
+            target: entry.on.as_ref().map(ToString::to_string).unwrap_or_default(),
+            fired: false,
+        });
+    }
+    lines.sort_by_key(|line| line.at_ns);
+    lines
+}
