@@ -4,7 +4,8 @@
 //! A partition is looked up (ListOffsets) until its position is known, checked (OffsetForLeaderEpoch) when its
 //! leader changes, and fetched otherwise. There is one fetch in flight per broker, and none while records of
 //! that broker wait to be handed out. A seek raises the partition's generation: answers to what was asked
-//! before it are dropped.
+//! before it are dropped. So are answers to fetches from another offset than the position: when the leader
+//! moves, the old and the new one may both be asked.
 
 use super::fetched::progress;
 use super::session::{Ask, Session, Want};
@@ -506,6 +507,7 @@ impl State {
                 });
                 if let Some((slot, generation, offset)) = found.copied()
                     && self.assigned[slot].generation == generation
+                    && self.assigned[slot].position == offset
                 {
                     self.partition_fetched(now, network, slot, offset, data);
                 }
