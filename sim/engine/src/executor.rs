@@ -102,6 +102,12 @@ pub(crate) struct Picked {
     pub(crate) choices: usize,
 }
 
+/// A task that is no more: it ended by itself, or its node was stopped while it ran.
+pub(crate) struct Gone {
+    pub(crate) task: Picked,
+    pub(crate) by_itself: bool,
+}
+
 /// The task that is being polled, with the address of its waker.
 struct Running {
     id: TaskId,
@@ -269,8 +275,8 @@ impl Tasks {
         self.spare = list;
     }
 
-    /// Gives a polled task back. What is returned must be dropped without the lock.
-    pub(crate) fn put_back(&mut self, mut picked: Picked, ended: bool) -> Option<Picked> {
+    /// Gives a polled task back; one that ended must be dropped without the lock.
+    pub(crate) fn put_back(&mut self, mut picked: Picked, ended: bool) -> Option<Gone> {
         self.running = None;
         match self.get_mut(picked.id) {
             Some(task) if !ended => {
@@ -280,9 +286,9 @@ impl Tasks {
             }
             Some(_) => {
                 self.remove(picked.id);
-                Some(picked)
+                Some(Gone { task: picked, by_itself: true })
             }
-            None => Some(picked),
+            None => Some(Gone { task: picked, by_itself: false }),
         }
     }
 

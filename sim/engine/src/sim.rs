@@ -1,6 +1,6 @@
 //! A world, from the outside: make it, run a future in it, look at its trace, drop it.
 
-use crate::executor::{Picked, Role, panic_message};
+use crate::executor::{Gone, Picked, Role, panic_message};
 use crate::handle::SimHandle;
 use crate::latency::Latency;
 use crate::net::LinkModel;
@@ -131,16 +131,18 @@ impl Sim {
         let mut polls = 0;
         loop {
             // One lock for giving the last task back and taking the next one.
-            let step = world.with(|s| {
-                let gone = last.take().and_then(|(picked, ended)| s.tasks.put_back(picked, ended));
-                (s.next(world, &mut polls), gone)
+            let next = world.with(|s| {
+                match last.take().and_then(|(picked, ended)| s.tasks.put_back(picked, ended)) {
+                    Some(gone) => Next::Drop(gone),
+                    None => s.next(world, &mut polls),
+                }
             });
-            let (next, gone) = step;
-            if let Some(gone) = gone {
-                self.drop_task(gone);
-            }
             let mut picked = match next {
                 Next::Poll(picked) => picked,
+                Next::Drop(gone) => {
+                    self.drop_task(gone);
+                    continue;
+                }
                 Next::Again => continue,
                 Next::Fail(error) => return Err(error),
             };
@@ -175,13 +177,13 @@ impl Sim {
     }
 
     /// Drops a task that ended; the end of a start function is the end of its process.
-    fn drop_task(&self, task: Picked) {
-        let Picked { future, node, role, .. } = task;
+    fn drop_task(&self, gone: Gone) {
+        let Gone { task: Picked { future, node, role, .. }, by_itself } = gone;
         if let Some(future) = future {
             node::drop_future(&self.world, node, future);
         }
-        if role == Role::Process {
-            // It may have been stopped in the meantime by what its end set off.
+        if role == Role::Process && by_itself {
+            // What its end set off may have stopped it already.
             let _ = node::stop(&self.world, node, Stop::Exit);
         }
     }
@@ -196,7 +198,9 @@ enum Polled<T> {
 
 enum Next {
     Poll(Picked),
-    /// Something must be done without the lock first.
+    /// A task ended and must be dropped without the lock.
+    Drop(Gone),
+    /// Wakers were woken without the lock.
     Again,
     Fail(SimError),
 }

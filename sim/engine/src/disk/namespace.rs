@@ -387,8 +387,8 @@ impl Namespace {
 
     /// Bytes of pages of everything that programs can reach.
     pub(crate) fn allocated(&self) -> u64 {
-        let reachable = |inode: &&Box<Inode>| inode.place.is_some() || inode.opens > 0;
-        self.inodes.iter().flatten().filter(reachable).map(|inode| inode.size()).sum()
+        let inodes = self.inodes.iter().filter_map(|inode| inode.as_deref());
+        inodes.filter(|inode| inode.place.is_some() || inode.opens > 0).map(Inode::size).sum()
     }
 
     /// Every file that has a name, by path.

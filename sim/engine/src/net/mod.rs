@@ -329,7 +329,13 @@ impl State {
             if conn.phase != Phase::Open {
                 conn.sides[side].alive = false;
             }
-            if conn.sides[side].held {
+            // Whoever still has a handle of the dead process's socket sees it broken.
+            let end = &mut conn.sides[side];
+            end.error.get_or_insert(io::ErrorKind::ConnectionReset);
+            let (held, mut read, mut write) = (end.held, end.read_wake.take(), end.write_wake.take());
+            s.wake_option(&mut read);
+            s.wake_option(&mut write);
+            if held {
                 s.net_close(index, side, false);
             } else {
                 s.net_free_if_unused(index);
