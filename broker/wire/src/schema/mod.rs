@@ -20,7 +20,8 @@
 //! ```
 //!
 //! A field is `[tag N] name type[?] [versions]`; `?` means nullable, `versions` is `A+`, `A..B`, `..B`, or absent
-//! for all. Fields keep the order of the wire. Types: `bool i8 i16 u16 i32 u32 i64 f64 uuid string bytes struct`
+//! for all; `none` is a field of the decoder's struct that no version carries, listed because it takes memory. Fields
+//! keep the order of the wire. Types: `bool i8 i16 u16 i32 u32 i64 f64 uuid string bytes struct`
 //! and `[]` of a type or of a struct. Tests hold every stanza against the crate's own encoder and decoder.
 
 pub(crate) mod parse;

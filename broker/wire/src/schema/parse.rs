@@ -122,8 +122,11 @@ fn scalar(text: &str, line: &str) -> Kind {
     }
 }
 
-/// `A+`, `A..B` or `..B`; an open end is that of `within`.
+/// `A+`, `A..B` or `..B`, where an open end is that of `within`, or `none`.
 fn range(text: &str, within: (i16, i16)) -> (i16, i16) {
+    if text == "none" {
+        return (0, -1);
+    }
     let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("schema: bad versions `{text}`"));
     match (text.strip_suffix('+'), text.split_once("..")) {
         (Some(first), _) => (number(first), within.1),
