@@ -7,7 +7,7 @@
 //! After a licensed loss an offset may hold another record, in a higher leader epoch (the log began to grow again
 //! from a shorter end).
 
-use crate::canon::{BLOCK, Canon, Entry, NOT_OURS, mix};
+use crate::canon::{BLOCK, Canon, Entry, HOLE, NOT_OURS, mix};
 use crate::checker::{Checker, Class, Described, Findings};
 use crate::facts::{Ack, Facts, PartitionFacts};
 use crate::pending::Pending;
@@ -32,6 +32,8 @@ struct Log {
     pending: Pending,
     /// What was seen at the highest offset in this generation.
     last: Option<Entry>,
+    /// The end of what was acknowledged when the full re-read began, and the generation then.
+    acked_end: (u32, i64),
     wipes: u32,
 }
 
@@ -98,8 +100,14 @@ impl Checker for Agreement {
             Event::ProduceCompleted { op, outcome: Outcome::Applied, base_offset: Some(base) } => {
                 self.acknowledged(facts, at, *op, *base);
             }
+            Event::FinalReadStarted { .. } => {
+                for (tp, partition) in facts.partitions() {
+                    let acked_end = (partition.licence.generation(), partition.acked.end() as i64);
+                    self.log(tp, partition).acked_end = acked_end;
+                }
+            }
             Event::FinalReadCompleted { tp, log_end_offset, consumer, .. } => {
-                self.ended(facts.partition(*tp), *tp, at, *consumer, *log_end_offset);
+                self.ended(facts, *tp, at, *consumer, *log_end_offset);
             }
             _ => {}
         }
@@ -170,11 +178,10 @@ impl Agreement {
                         compare_block(&mut log.canon, poll, findings, &mut walk, block_end - BLOCK);
                     }
                 }
-                Err(Cut { offset, index: good }) => {
-                    // Lawfully another record: from here on the log is new.
-                    log.canon.cut(offset);
-                    (at, index) = (offset, index + good);
-                    (walk.sum, walk.since) = (0, offset);
+                Err(Cut { new, index: good }) => {
+                    log.canon.cut(&new);
+                    (at, index) = (new.offset, index + good);
+                    (walk.sum, walk.since) = (0, new.offset);
                 }
             }
         }
@@ -198,6 +205,7 @@ impl Agreement {
                 return;
             }
             let from = runs.partition_point(|run| run.end() <= ack.base);
+            let mut expected = ack.base;
             for run in runs[from..].iter().take_while(|run| run.offset < ack.end()) {
                 let (low, high) = (run.offset.max(ack.base), run.end().min(ack.end()));
                 let acked_seq = ack.first_seq + (low - ack.base) as u64;
@@ -205,21 +213,13 @@ impl Agreement {
                 findings.checked((high - low) as u64);
                 if run.slot != ack.slot || acked_seq != seen_seq {
                     let seen = Rec(facts.slot(run.slot).producer.0, seen_seq);
-                    let (consumer, at) = (poll.consumer, poll.at);
-                    let found = format!("consumer {consumer} saw {seen} there at {}", At(at));
-                    contradicts_ack(
-                        findings,
-                        facts,
-                        poll.facts,
-                        poll.tp,
-                        at,
-                        ack,
-                        low,
-                        found,
-                        (high - low) as u64,
-                    );
+                    let found = format!("consumer {} saw {seen} there at {}", poll.consumer, At(poll.at));
+                    contradicts_ack(findings, facts, poll.tp, poll.at, ack, low, found, (high - low) as u64);
                 }
+                no_record(findings, facts, poll, ack, expected, low);
+                expected = high;
             }
+            no_record(findings, facts, poll, ack, expected, ack.end());
         });
     }
 
@@ -251,62 +251,71 @@ impl Agreement {
                 }
                 None => "another record had been acknowledged there before".to_string(),
             };
-            contradicts_ack(
-                &mut self.findings,
-                facts,
-                partition,
-                tp,
-                at,
-                &ack,
-                from as i64,
-                found,
-                to - from,
-            );
+            contradicts_ack(&mut self.findings, facts, tp, at, &ack, from as i64, found, to - from);
         }
         let kept_max = facts.share(1 << 17, 64, 8192);
         self.log(tp, partition);
         let Agreement { findings, logs, .. } = self;
         let log = &mut logs[tp.0 as usize];
-        if log.canon.covered.contains_range(start, end) && log.canon.remembers(base) {
-            for offset in base..ack.end() {
-                let Some(entry) = log.canon.entry(offset) else { continue };
-                let seq = ack.first_seq + (offset - base) as u64;
-                findings.checked(1);
-                let same = (entry.producer, entry.seq) == (op.producer.0, seq);
-                if !same && entry.producer != NOT_OURS && entry.generation == generation {
-                    let rec = Rec(entry.producer, entry.seq);
-                    let found =
-                        format!("consumer {} had seen {rec} there at {}", entry.consumer, At(entry.at));
-                    contradicts_ack(findings, facts, partition, tp, at, &ack, offset, found, 1);
-                }
+        if !log.canon.covered.contains_range(start, end) {
+            log.pending.add(ack, kept_max);
+            return;
+        }
+        // Readers were faster than the acknowledgement.
+        let mut known = 0;
+        for offset in base..ack.end() {
+            let Some(entry) = log.canon.entry(offset) else { continue };
+            known += 1;
+            let seq = ack.first_seq + (offset - base) as u64;
+            let same = (entry.producer, entry.seq) == (op.producer.0, seq);
+            if !same && entry.producer != NOT_OURS && entry.generation == generation {
+                let found = format!("consumer {} had {} at {}", entry.consumer, saw(entry), At(entry.at));
+                contradicts_ack(findings, facts, tp, at, &ack, offset, found, 1);
             }
-        } else {
+        }
+        findings.checked(known);
+        if known < u64::from(ack.count) {
             log.pending.add(ack, kept_max);
         }
     }
 
-    /// The full re-read ended below what somebody has seen.
-    fn ended(&mut self, facts: &PartitionFacts, tp: Tp, at: Moment, reader: ConsumerId, end: i64) {
-        let generation = facts.licence.generation();
-        self.log(tp, facts);
-        let Some(last) = self.logs[tp.0 as usize].last else { return };
+    /// The full re-read ended: at or above what somebody has seen, and what was acknowledged before it.
+    fn ended(&mut self, facts: &Facts, tp: Tp, at: Moment, reader: ConsumerId, end: i64) {
+        let partition = facts.partition(tp);
+        let generation = partition.licence.generation();
+        self.log(tp, partition);
+        let Log { last, acked_end, .. } = &self.logs[tp.0 as usize];
         self.findings.checked(1);
-        if last.generation == generation && last.offset >= end {
+        let ends = format!("but the log of the full re-read by consumer {reader} ends at offset {end}");
+        if let Some(last) = last.filter(|last| last.generation == generation && last.offset >= end) {
             let lost = (last.offset + 1 - end) as u64;
-            self.findings.report(at, ANOMALY, lost, Some(tp), || Described {
-                message: format!(
-                    "{} @ offset {}: consumer {} saw {} there at {}, but the log of the full re-read by consumer \
-                     {reader} ends at offset {end}.",
-                    facts.name,
-                    last.offset,
-                    last.consumer,
-                    Rec(last.producer, last.seq),
-                    At(last.at),
-                ),
-                partition: Some(facts.name.to_string()),
-                offset: Some(last.offset),
-                producer: Some(last.producer),
-                seq: Some(last.seq),
+            self.findings.report(at, ANOMALY, lost, Some(tp), || {
+                let seen = format!("consumer {} {} at {}", last.consumer, saw(&last), At(last.at));
+                Described {
+                    message: format!("{} @ offset {}: {seen}, {ends}.", partition.name, last.offset),
+                    partition: Some(partition.name.to_string()),
+                    offset: Some(last.offset),
+                    producer: Some(last.producer),
+                    seq: Some(last.seq),
+                }
+            });
+        }
+        let (acked_generation, acked_end) = *acked_end;
+        if acked_generation == generation && acked_end > end {
+            let offset = acked_end - 1;
+            self.findings.report(at, ANOMALY, (acked_end - end) as u64, Some(tp), || {
+                let ack = partition.ack_at(offset);
+                let known = ack.map_or("long ago".to_string(), |ack| format!("at {}", At(ack.at)));
+                Described {
+                    message: format!(
+                        "{} @ offset {offset}: was acknowledged {known}, {ends}.",
+                        partition.name
+                    ),
+                    partition: Some(partition.name.to_string()),
+                    offset: Some(offset),
+                    producer: ack.map(|ack| facts.slot(ack.slot).producer.0),
+                    seq: ack.map(|ack| ack.first_seq + (offset - ack.base) as u64),
+                }
             });
         }
     }
@@ -320,9 +329,9 @@ struct Segment<'a> {
     records: &'a [Seen],
 }
 
-/// From `offset` on (record `index` of the segment) the log is lawfully another one.
+/// Record `index` of the segment, `new`, is lawfully another one than was seen: from it on, the log is new.
 struct Cut {
-    offset: i64,
+    new: Entry,
     index: usize,
 }
 
@@ -338,39 +347,74 @@ impl Segment<'_> {
         let mut sum = 0u64;
         let mut expected = self.start;
         for (index, seen) in self.records.iter().enumerate() {
+            if expected < seen.offset {
+                passed_over(canon, findings, poll, walk, expected, seen.offset);
+            }
             let entry = Entry::new(seen, poll.consumer, poll.at, poll.generation);
             match canon.entry(seen.offset) {
-                Some(old) if old.agrees(&entry) => {
-                    if old.generation < poll.generation {
-                        canon.put(Entry { generation: poll.generation, ..*old }, poll.ring_max);
-                    }
-                }
+                Some(old) if old.agrees(&entry) => survived(canon, *old, poll),
                 Some(old) if old.generation < poll.generation && old.epoch < entry.epoch => {
-                    return Err(Cut { offset: seen.offset, index });
+                    return Err(Cut { new: entry, index });
                 }
                 Some(old) => {
                     disagree(findings, poll, old, &entry);
                     walk.since = i64::MAX;
                 }
-                None if self.known && canon.remembers(seen.offset) => {
-                    appeared(findings, poll, &entry);
-                    walk.since = i64::MAX;
-                }
                 None => canon.put(entry, poll.ring_max),
-            }
-            if self.known && expected < seen.offset {
-                vanished(canon, findings, poll, walk, expected, seen.offset);
             }
             expected = seen.offset + 1;
             sum = sum.wrapping_add(mix(seen));
         }
+        if expected < self.end {
+            passed_over(canon, findings, poll, walk, expected, self.end);
+        }
         if self.known {
             findings.checked(self.records.len() as u64);
-            if expected < self.end {
-                vanished(canon, findings, poll, walk, expected, self.end);
-            }
         }
         Ok(sum)
+    }
+}
+
+/// What was seen again after a licensed loss is promised again.
+#[inline]
+fn survived(canon: &mut Canon, old: Entry, poll: &Poll<'_>) {
+    if old.generation < poll.generation {
+        canon.put(Entry { generation: poll.generation, ..old }, poll.ring_max);
+    }
+}
+
+/// The poll holds no record in `[from, to)`: nobody else may see one there.
+#[cold]
+fn passed_over(
+    canon: &mut Canon,
+    findings: &mut Findings,
+    poll: &Poll<'_>,
+    walk: &mut Walk,
+    from: i64,
+    to: i64,
+) {
+    for offset in from..to {
+        let hole = Entry::hole(offset, poll.consumer, poll.at, poll.generation);
+        match canon.entry(offset) {
+            Some(old) if old.producer == HOLE => survived(canon, *old, poll),
+            Some(old) if old.generation == poll.generation => {
+                disagree(findings, poll, old, &hole);
+                walk.since = i64::MAX;
+            }
+            _ if Canon::is_small_hole(from, to) => canon.put(hole, poll.ring_max),
+            _ => {}
+        }
+    }
+}
+
+/// The poll passed over `[from, to)`, which is part of `ack`, and holds none of our records there. (A record that is not
+/// ours is integrity's business.)
+#[inline]
+fn no_record(findings: &mut Findings, facts: &Facts, poll: &Poll<'_>, ack: &Ack, from: i64, to: i64) {
+    let foreign = &facts.polled().foreign;
+    for offset in (from..to).filter(|offset| foreign.iter().all(|(other, _)| other != offset)) {
+        let found = format!("consumer {} passed over it at {} and saw nothing", poll.consumer, At(poll.at));
+        contradicts_ack(findings, facts, poll.tp, poll.at, ack, offset, found, 1);
     }
 }
 
@@ -412,82 +456,35 @@ fn compare_block(canon: &mut Canon, poll: &Poll<'_>, findings: &mut Findings, wa
 #[cold]
 fn disagree(findings: &mut Findings, poll: &Poll<'_>, old: &Entry, new: &Entry) {
     let same = (old.content, old.producer, old.seq) == (new.content, new.producer, new.seq);
+    let known = if old.producer == HOLE { new } else { old };
     findings.report(poll.at, ANOMALY, 1, Some(poll.tp), || Described {
         message: format!(
-            "{} @ offset {}: consumer {} saw {} (leader epoch {}, content {:016x}) there at {}, but consumer {} sees \
-             {} (leader epoch {}, content {:016x}) there at {}{}.",
+            "{} @ offset {}: consumer {} {} at {}, but consumer {} {} at {}{}.",
             poll.facts.name,
             new.offset,
             old.consumer,
-            described(old),
-            old.epoch,
-            old.content,
+            saw(old),
             At(old.at),
             new.consumer,
-            described(new),
-            new.epoch,
-            new.content,
+            saw(new),
             At(new.at),
             if same { ": the same record in another epoch" } else { "" },
         ),
         partition: Some(poll.facts.name.to_string()),
         offset: Some(new.offset),
-        producer: Some(old.producer),
-        seq: Some(old.seq),
+        producer: Some(known.producer),
+        seq: Some(known.seq),
     });
 }
 
-fn described(entry: &Entry) -> String {
-    match entry.producer {
+/// `saw record 1:7 (producer:seq) of leader epoch 3 and content ... there`.
+fn saw(entry: &Entry) -> String {
+    let record = match entry.producer {
+        HOLE => return "passed over it and saw nothing".to_string(),
         NOT_OURS => "a record that is not ours".to_string(),
         producer => Rec(producer, entry.seq).to_string(),
-    }
-}
-
-#[cold]
-fn appeared(findings: &mut Findings, poll: &Poll<'_>, new: &Entry) {
-    findings.report(poll.at, ANOMALY, 1, Some(poll.tp), || Described {
-        message: format!(
-            "{} @ offset {}: consumer {} sees {} there at {}, but a reader before it passed over this offset and saw \
-             nothing.",
-            poll.facts.name,
-            new.offset,
-            new.consumer,
-            described(new),
-            At(new.at),
-        ),
-        partition: Some(poll.facts.name.to_string()),
-        offset: Some(new.offset),
-        producer: Some(new.producer),
-        seq: Some(new.seq),
-    });
-}
-
-/// The poll holds no record in `[from, to)`: the ring must not have one either.
-#[cold]
-fn vanished(canon: &Canon, findings: &mut Findings, poll: &Poll<'_>, walk: &mut Walk, from: i64, to: i64) {
-    for old in (from..to).filter_map(|offset| canon.entry(offset)) {
-        if old.generation < poll.generation {
-            continue;
-        }
-        walk.since = i64::MAX;
-        findings.report(poll.at, ANOMALY, 1, Some(poll.tp), || Described {
-            message: format!(
-                "{} @ offset {}: consumer {} saw {} there at {}, but consumer {} passed over it at {} and saw nothing.",
-                poll.facts.name,
-                old.offset,
-                old.consumer,
-                described(old),
-                At(old.at),
-                poll.consumer,
-                At(poll.at),
-            ),
-            partition: Some(poll.facts.name.to_string()),
-            offset: Some(old.offset),
-            producer: Some(old.producer),
-            seq: Some(old.seq),
-        });
-    }
+    };
+    format!("saw {record} (leader epoch {}, content {:016x}) there", entry.epoch, entry.content)
 }
 
 /// `ack` says what is at `offset`; `found` says otherwise.
@@ -496,7 +493,6 @@ fn vanished(canon: &Canon, findings: &mut Findings, poll: &Poll<'_>, walk: &mut 
 fn contradicts_ack(
     findings: &mut Findings,
     facts: &Facts,
-    partition: &PartitionFacts,
     tp: Tp,
     at: Moment,
     ack: &Ack,
@@ -504,6 +500,7 @@ fn contradicts_ack(
     found: String,
     count: u64,
 ) {
+    let partition = facts.partition(tp);
     let (producer, seq) = (facts.slot(ack.slot).producer.0, ack.first_seq + (offset - ack.base) as u64);
     findings.report(at, ANOMALY, count, Some(tp), || Described {
         message: format!(

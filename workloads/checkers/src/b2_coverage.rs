@@ -225,7 +225,8 @@ impl<'a> Judge<'a> {
             for group in slot.acked.iter().filter(|group| group.phase < phase) {
                 let missing = group.set.minus(&slot.found);
                 findings.checked(group.set.count() - missing.count());
-                if group.generation < generation {
+                // (Of a plain producer's record another copy may be the one that is there.)
+                if group.generation < generation && self.facts.slot(id).idempotent {
                     let present = group.set.minus(&missing);
                     if let Some(last) = present.end().checked_sub(1)
                         && let Some(ack) = self.partition.ack_of(id, last)

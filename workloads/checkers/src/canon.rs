@@ -15,6 +15,10 @@ pub const BLOCK: i64 = 1 << 10;
 const BLOCKS_MAX: usize = 1 << 22;
 /// Says in [`Entry::producer`] that the record was not one of ours.
 pub const NOT_OURS: u32 = u32::MAX;
+/// Says in [`Entry::producer`] that a reader passed over the offset and saw no record.
+pub const HOLE: u32 = u32::MAX - 1;
+/// Wider holes are not entered into the ring offset by offset.
+const HOLE_MAX: i64 = 64;
 
 /// What was seen at an offset.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +72,11 @@ impl Entry {
         }
     }
 
+    /// That `consumer` saw no record at `offset`.
+    pub fn hole(offset: i64, consumer: ConsumerId, at: Moment, generation: u32) -> Entry {
+        Entry { offset, at, producer: HOLE, consumer: consumer.0, generation, ..UNUSED }
+    }
+
     /// Whether it is the same record in a batch of the same epoch.
     #[inline]
     pub fn agrees(&self, other: &Entry) -> bool {
@@ -111,11 +120,6 @@ impl Canon {
     pub fn entry(&self, offset: i64) -> Option<&Entry> {
         let entry = self.ring.get(offset as usize & self.ring.len().wrapping_sub(1))?;
         (entry.offset == offset).then_some(entry)
-    }
-
-    /// Whether the ring is sure to have an entry for `offset` if a record was seen there.
-    pub fn remembers(&self, offset: i64) -> bool {
-        offset >= self.covered.end() as i64 - self.ring.len() as i64
     }
 
     /// Keeps `entry` unless the ring has moved past it; the ring may grow to `most` entries (a power of two).
@@ -168,25 +172,34 @@ impl Canon {
         self.blocks.get_mut((index - self.first_block) as usize)
     }
 
-    /// The block that holds `offset`, if all of it was passed over.
-    pub fn whole_block(&self, offset: i64) -> Option<Block> {
-        let start = offset / BLOCK * BLOCK;
+    /// The block that begins at `start`, if all of it was passed over.
+    pub fn whole_block(&self, start: i64) -> Option<Block> {
         if !self.covered.contains_range(start as u64, (start + BLOCK) as u64) {
             return None;
         }
-        self.blocks.get(usize::try_from(offset / BLOCK - self.first_block).ok()?).copied()
+        self.blocks.get(usize::try_from(start / BLOCK - self.first_block).ok()?).copied()
     }
 
-    /// The log was cut at `offset`, lawfully: what was seen from there on is void. The block of the cut can no
-    /// longer be compared, so its offsets are forgotten as well, except in the ring.
-    pub fn cut(&mut self, offset: i64) {
-        self.covered.remove(offset as u64, u64::MAX);
-        for entry in self.ring.iter_mut().filter(|entry| entry.offset >= offset) {
+    /// The log was cut at `new` or below, lawfully, and `new`, which is there now, was written since. What was seen
+    /// there and behind it in older epochs and generations is void. Blocks cannot tell what was seen when, so those
+    /// from the cut on are begun anew.
+    pub fn cut(&mut self, new: &Entry) {
+        let offset = new.offset;
+        let void = |entry: &Entry| {
+            entry.offset >= offset && entry.generation < new.generation && entry.epoch < new.epoch
+        };
+        for entry in self.ring.iter_mut().filter(|entry| void(entry)) {
             *entry = UNUSED;
         }
         let keep = (offset / BLOCK - self.first_block).max(0) as usize;
         self.blocks.truncate(keep);
-        self.covered.remove((offset / BLOCK * BLOCK) as u64, offset as u64);
+        self.covered.remove((offset / BLOCK * BLOCK) as u64, u64::MAX);
+    }
+
+    /// Whether a hole of this width is entered into the ring.
+    #[inline]
+    pub fn is_small_hole(from: i64, to: i64) -> bool {
+        to - from <= HOLE_MAX
     }
 
     /// What was seen in whole blocks below `offset` need not be compared any more.

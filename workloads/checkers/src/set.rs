@@ -21,8 +21,9 @@ impl CheckSet {
         CheckSet::of(
             run,
             vec![
-                Box::<Agreement>::default(),
+                // What is said first of several at one moment stands in the headline.
                 Box::<Coverage>::default(),
+                Box::<Agreement>::default(),
                 Box::<ExactlyOnce>::default(),
                 Box::<RealTime>::default(),
                 Box::<Continuity>::default(),

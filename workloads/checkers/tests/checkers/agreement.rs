@@ -27,7 +27,7 @@ fn message_holds_both_facts() {
         "orders-0 @ offset 0",
         "consumer 0 saw record 0:0",
         "0.005000s",
-        "consumer 1 sees record 0:2",
+        "consumer 1 saw record 0:2",
         "0.006000s",
     ] {
         assert!(message.contains(part), "{part}: {message}");
