@@ -9,7 +9,8 @@
 //! | `sim.rs` | a world: make, run, drop; the loop |
 //! | `handle.rs` | the control plane: nodes, faults, the clock, the trace |
 //! | `world.rs` | the state behind one lock |
-//! | `executor.rs` | tasks, picked at random by the seed |
+//! | `executor.rs` | the ready list, from which the seed picks |
+//! | `task.rs` | spawned tasks and their handles |
 //! | `timers.rs` | the event queue and timers |
 //! | `node.rs` | machines and processes: start, kill, power loss, pause |
 //! | `clock.rs` | wall clocks that jump and drift |
@@ -28,6 +29,7 @@ mod node;
 mod runtime;
 mod seed;
 mod sim;
+mod task;
 mod timers;
 mod trace;
 mod world;
@@ -36,13 +38,13 @@ pub use disk::{
     BitRot, DiskControl, DiskModel, DiskOp, DiskStats, FailRule, FileInfo, PathFilter, PowerLoss, SimDisk,
     SimFile, SimLock,
 };
-pub use executor::SimTask;
 pub use handle::SimHandle;
 pub use latency::Latency;
 pub use net::{LinkModel, NetControl, NetStats, SimListener, SimNet, SimRead, SimStream, SimWrite, TcpModel};
 pub use node::{FaultError, FaultResult, NodeSpec, SimNode, Start};
 pub use runtime::SimRuntime;
 pub use sim::{Sim, SimConfig, SimError};
+pub use task::SimTask;
 pub use timers::Sleep;
 pub use trace::{CHECKPOINT_EVENTS, Trace, TraceEvent, TraceKind, TraceSink};
 pub use world::{Current, current};

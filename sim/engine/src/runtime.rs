@@ -2,9 +2,10 @@
 
 use crate::clock::WallClock;
 use crate::disk::SimDisk;
-use crate::executor::{self, Role, SimTask};
+use crate::executor::Role;
 use crate::net::SimNet;
 use crate::node::SimNode;
+use crate::task::{self, SimTask};
 use crate::timers::Sleep;
 use crate::world::World;
 use burnin_runtime::{Entropy, Instant, Mutants, Probe, Runtime};
@@ -63,7 +64,7 @@ impl SimRuntime {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        executor::spawn(&self.0.world, (self.0.node, self.0.boot), name, role, future)
+        task::spawn(&self.0.world, (self.0.node, self.0.boot), name, role, future)
     }
 }
 

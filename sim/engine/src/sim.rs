@@ -1,10 +1,11 @@
 //! A world, from the outside: make it, run a future in it, look at its trace, drop it.
 
-use crate::executor::{Gone, Picked, Role, panic_message};
+use crate::executor::{Gone, Picked, Role};
 use crate::handle::SimHandle;
 use crate::latency::Latency;
 use crate::net::LinkModel;
 use crate::node::{self, NodeSpec, SimNode, Stop};
+use crate::task::panic_message;
 use crate::trace::{Trace, TraceKind};
 use crate::world::{Current, State, World, set_current};
 use burnin_runtime::Instant;

@@ -1,4 +1,4 @@
-//! The disk's faults and its control plane.
+//! The disk's faults.
 //!
 //! Can: hang (for ever or for a while), be slow, fail reads, writes, syncs or name operations with EIO (by
 //! path, by count or by chance; a failing write may have written a part), be full (ENOSPC after the part that
@@ -8,18 +8,12 @@
 //! asked for; loses what an honest sync promised.
 
 use super::Disk;
+use super::control::BitRot;
+use super::effects::prefix;
 use super::media::{LossPlan, PAGE};
-use super::ops::prefix;
-use crate::latency::nanos;
-use crate::node::{FaultResult, SimNode, code, refuse};
-use crate::timers::Event;
-use crate::trace::TraceKind;
-use crate::world::{State, World};
 use burnin_runtime::Entropy;
 use bytes::Bytes;
 use std::io;
-use std::sync::Arc;
-use std::time::Duration;
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
@@ -103,30 +97,6 @@ pub struct PowerLoss {
     pub names_lost: u64,
 }
 
-/// A bit that was flipped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BitRot {
-    /// The file.
-    pub path: String,
-    /// The byte.
-    pub offset: u64,
-    /// The bit, 0 to 7.
-    pub bit: u8,
-}
-
-/// A file, as programs see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileInfo {
-    /// From the root.
-    pub path: String,
-    /// Bytes.
-    pub len: u64,
-    /// The synced size.
-    pub durable_len: u64,
-    /// Pages that a power loss could change.
-    pub dirty_pages: usize,
-}
-
 /// What a disk did so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiskStats {
@@ -158,12 +128,12 @@ impl DiskStats {
 /// What is wrong with a disk now.
 pub(super) struct Faults {
     /// Operations do not end before.
-    hung_until: u64,
-    slow: f64,
-    rules: Vec<FailRule>,
-    short_writes: f64,
-    capacity: Option<u64>,
-    lying: bool,
+    pub(super) hung_until: u64,
+    pub(super) slow: f64,
+    pub(super) rules: Vec<FailRule>,
+    pub(super) short_writes: f64,
+    pub(super) capacity: Option<u64>,
+    pub(super) lying: bool,
 }
 
 /// What the faults make of an operation.
@@ -306,7 +276,7 @@ impl Disk {
         loss
     }
 
-    fn rot(&mut self, filter: &PathFilter, count: usize) -> Vec<BitRot> {
+    pub(super) fn rot(&mut self, filter: &PathFilter, count: usize) -> Vec<BitRot> {
         let mut candidates = Vec::new();
         for (path, inode) in self.names.files() {
             if filter.matches(&path) {
@@ -327,131 +297,5 @@ impl Disk {
             }
         }
         hits
-    }
-}
-
-/// The control plane of one disk.
-#[derive(Clone)]
-pub struct DiskControl {
-    world: Arc<World>,
-    node: SimNode,
-}
-
-impl DiskControl {
-    pub(crate) fn new(world: Arc<World>, node: SimNode) -> Self {
-        DiskControl { world, node }
-    }
-
-    fn fault<R>(&self, parameter: u64, apply: impl FnOnce(&mut State) -> R) -> R {
-        self.world.with(|s| {
-            s.record(TraceKind::Fault, self.node, code::DISK, parameter);
-            apply(s)
-        })
-    }
-
-    /// From now on no operation ends, for a while or until [`DiskControl::heal`]; then all of them do.
-    pub fn hang(&self, duration: Option<Duration>) {
-        self.fault(1, |s| {
-            let now = s.now;
-            let until = duration.map_or(u64::MAX, |d| now.saturating_add(nanos(d)));
-            let faults = &mut s.disk(self.node).faults;
-            faults.hung_until = faults.hung_until.max(until);
-            if duration.is_some() {
-                s.queue.insert(until, Event::DiskBack { node: self.node.0 });
-            }
-        });
-    }
-
-    /// New operations take `factor` times as long.
-    pub fn slow(&self, factor: f64) -> FaultResult {
-        if !(factor.is_finite() && factor > 0.0) {
-            return refuse(format!("slow disk: the factor {factor} is not above 0"));
-        }
-        self.fault(2 | factor.to_bits() << 8, |s| s.disk(self.node).faults.slow = factor);
-        Ok(())
-    }
-
-    /// Takes back everything that is wrong: hanging, slowness, failing, short writes, lies and a changed
-    /// capacity. What was lost or rotted stays so.
-    pub fn heal(&self) {
-        self.fault(3, |s| {
-            let capacity = s.node(self.node).disk.capacity;
-            s.disk(self.node).faults = Faults::new(capacity);
-            s.disk_back(self.node);
-        });
-    }
-
-    /// Has operations fail with EIO. Rules are asked in the order in which they were made.
-    pub fn fail(&self, rule: FailRule) -> FaultResult {
-        if !(0.0..=1.0).contains(&rule.chance) || rule.count == Some(0) {
-            return refuse(format!(
-                "failing disk: chance {} and count {:?} never fail",
-                rule.chance, rule.count
-            ));
-        }
-        self.fault(4 | (rule.op as u64) << 8, |s| s.disk(self.node).faults.rules.push(rule));
-        Ok(())
-    }
-
-    /// How many bytes fit; `None` for no limit. Less than what is there makes the disk full.
-    pub fn set_capacity(&self, bytes: Option<u64>) {
-        self.fault(5 | bytes.unwrap_or(u64::MAX) << 8, |s| s.disk(self.node).faults.capacity = bytes);
-    }
-
-    /// The probability that a write stops after a part, with EIO.
-    pub fn short_writes(&self, chance: f64) {
-        self.fault(6 | chance.to_bits() << 8, |s| s.disk(self.node).faults.short_writes = chance);
-    }
-
-    /// Whether syncs answer without having done anything. What is lost by it is not the broker's fault: only
-    /// for scenarios that say so.
-    pub fn lie_on_sync(&self, lying: bool) {
-        self.fault(7 | u64::from(lying) << 8, |s| s.disk(self.node).faults.lying = lying);
-    }
-
-    /// Flips one bit in each of `count` synced pages of matching files (fewer when there are fewer), and says
-    /// where. An error when no synced page matches.
-    pub fn bit_rot(&self, path: &PathFilter, count: usize) -> FaultResult<Vec<BitRot>> {
-        self.fault(8 | (count as u64) << 8, |s| {
-            let hits = s.disk(self.node).rot(path, count);
-            if hits.is_empty() {
-                return refuse(format!("bit rot: no synced data matches {path:?}"));
-            }
-            Ok(hits)
-        })
-    }
-
-    /// Every file that programs can reach, by path.
-    pub fn files(&self) -> Vec<FileInfo> {
-        self.world.with(|s| {
-            let names = &mut s.disk(self.node).names;
-            let files = names.files();
-            let info = |(path, inode)| {
-                let data = names.file(inode);
-                let (len, durable_len, dirty_pages) = (data.len(), data.durable_len(), data.dirty_pages());
-                FileInfo { path, len, durable_len, dirty_pages }
-            };
-            files.into_iter().map(info).collect()
-        })
-    }
-
-    /// Bytes in use, in whole pages.
-    pub fn used(&self) -> u64 {
-        self.world.with(|s| s.disk(self.node).names.allocated())
-    }
-
-    /// Operations under way, stuck ones included.
-    pub fn waiting(&self) -> usize {
-        self.world.with(|s| s.disk(self.node).ops.waiting())
-    }
-
-    /// Name changes that no directory sync has made durable.
-    pub fn pending_names(&self) -> usize {
-        self.world.with(|s| s.disk(self.node).names.pending())
-    }
-
-    /// What it did so far.
-    pub fn stats(&self) -> DiskStats {
-        self.world.with(|s| s.disk(self.node).stats)
     }
 }

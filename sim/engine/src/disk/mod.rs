@@ -1,13 +1,26 @@
-//! The disk of a node. Layers: a program's operation, the page cache (`media.rs` for contents,
-//! `namespace.rs` for names), the medium. Operations take time and happen when it is over, whether or not
-//! somebody still waits for them; `ops.rs` is their life, `faults.rs` what can go wrong.
+//! The disk of a node. Layers: a program's operation, the page cache, the medium. Operations take time and
+//! happen when it is over, whether or not somebody still waits for them.
+//!
+//! | file | what |
+//! |---|---|
+//! | `request.rs` | what is asked for |
+//! | `ops.rs` | the life of an operation |
+//! | `effects.rs` | what it does when it happens |
+//! | `media.rs` | contents: page cache, sync, power loss |
+//! | `namespace.rs`, `journal.rs` | names, and which of them are durable |
+//! | `faults.rs`, `control.rs` | what can go wrong, and who says so |
 
+mod control;
+mod effects;
 mod faults;
+mod journal;
 mod media;
 mod namespace;
 mod ops;
+mod request;
 
-pub use faults::{BitRot, DiskControl, DiskOp, DiskStats, FailRule, FileInfo, PathFilter, PowerLoss};
+pub use control::{BitRot, DiskControl, FileInfo};
+pub use faults::{DiskOp, DiskStats, FailRule, PathFilter, PowerLoss};
 
 use crate::latency::Latency;
 use crate::node::SimNode;
@@ -16,7 +29,8 @@ use burnin_runtime::{Access, DirEntry, Entropy, OpenOptions};
 use bytes::Bytes;
 use faults::Faults;
 use namespace::Namespace;
-use ops::{Op, Ops, Reply, Request};
+use ops::{Op, Ops};
+use request::{Reply, Request};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;

@@ -1,14 +1,9 @@
-//! The tree of names: what programs see, and what is on the medium. They differ by a list of operations
-//! that no directory sync has made durable.
-//!
-//! Can: after a power loss each such operation (a created name, a removed name, a rename) is kept or lost by
-//! itself; two of them on the same name are kept or lost in order.
-//! Never: a rename is half done (both names, or none); a name that a sync of its directory promised is lost;
-//! a name refers to a file that was never it.
+//! The tree of names, as programs see it. What the medium has of it differs by the changes of `journal.rs`.
 
+use super::journal::Change;
 use super::media::FileData;
-use burnin_runtime::{DirEntry, Entropy};
-use std::collections::{BTreeMap, BTreeSet};
+use burnin_runtime::DirEntry;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Component, Path};
 
@@ -33,31 +28,15 @@ pub(crate) enum Body {
 }
 
 /// A name in a directory.
-type Name = (u32, String);
-
-/// An operation that a power loss may take back.
-#[derive(Debug)]
-struct Change {
-    /// The name that goes, if any.
-    from: Option<Name>,
-    /// The name that comes, if any.
-    to: Option<Name>,
-    inode: u32,
-}
-
-impl Change {
-    fn names(&self) -> impl Iterator<Item = &Name> {
-        self.from.iter().chain(&self.to)
-    }
-}
+pub(super) type Name = (u32, String);
 
 /// See the module.
 pub(crate) struct Namespace {
-    inodes: Vec<Option<Box<Inode>>>,
-    changes: Vec<Change>,
-    /// How many changes were ever dropped from the front or the middle: the number of the first one.
-    numbers: Vec<u64>,
-    next: u64,
+    pub(super) inodes: Vec<Option<Box<Inode>>>,
+    /// In order; they lack on the medium.
+    pub(super) changes: Vec<Change>,
+    /// How many changes there ever were.
+    pub(super) changed: u64,
 }
 
 fn not_found() -> io::Error {
@@ -84,8 +63,7 @@ pub(crate) fn components(path: &Path) -> io::Result<Vec<String>> {
 
 impl Namespace {
     pub(crate) fn new() -> Self {
-        let mut namespace =
-            Namespace { inodes: Vec::new(), changes: Vec::new(), numbers: Vec::new(), next: 0 };
+        let mut namespace = Namespace { inodes: Vec::new(), changes: Vec::new(), changed: 0 };
         namespace.add(Body::Dir { entries: BTreeMap::new(), durable: BTreeMap::new() });
         namespace
     }
@@ -106,7 +84,7 @@ impl Namespace {
         }
     }
 
-    fn entries(&mut self, inode: u32) -> io::Result<&mut BTreeMap<String, u32>> {
+    pub(super) fn entries(&mut self, inode: u32) -> io::Result<&mut BTreeMap<String, u32>> {
         match &mut self.inode(inode).body {
             Body::Dir { entries, .. } => Ok(entries),
             Body::File(_) => Err(io::ErrorKind::NotADirectory.into()),
@@ -148,12 +126,6 @@ impl Namespace {
             inode = *parent;
         }
         Some(path)
-    }
-
-    fn change(&mut self, from: Option<Name>, to: Option<Name>, inode: u32) {
-        self.changes.push(Change { from, to, inode });
-        self.numbers.push(self.next);
-        self.next += 1;
     }
 
     fn link(&mut self, (parent, name): Name, inode: u32) -> io::Result<()> {
@@ -263,128 +235,6 @@ impl Namespace {
         Ok(entries.into_iter().map(entry).collect())
     }
 
-    /// A sync of a directory begins: it covers the changes up to this number.
-    pub(crate) fn sync_begin(&self) -> u64 {
-        self.next
-    }
-
-    /// It ends: the covered changes of the directory are durable, and those that they rest on.
-    pub(crate) fn sync_done(&mut self, dir: u32, covered: u64) {
-        let mut keep = BTreeSet::new();
-        let mut names: BTreeSet<Name> = BTreeSet::new();
-        for index in (0..self.changes.len()).rev() {
-            let change = &self.changes[index];
-            if self.numbers[index] >= covered {
-                continue;
-            }
-            if change.names().any(|name| name.0 == dir || names.contains(name)) {
-                names.extend(change.names().cloned());
-                keep.insert(index);
-            }
-        }
-        self.settle(|index| keep.contains(&index));
-    }
-
-    /// Makes some changes durable, in order; the others stay pending.
-    fn settle(&mut self, mut durable: impl FnMut(usize) -> bool) {
-        let changes = std::mem::take(&mut self.changes);
-        let numbers = std::mem::take(&mut self.numbers);
-        for (index, (change, number)) in changes.into_iter().zip(numbers).enumerate() {
-            if durable(index) {
-                self.make_durable(change);
-            } else {
-                self.changes.push(change);
-                self.numbers.push(number);
-            }
-        }
-        self.collect();
-    }
-
-    fn make_durable(&mut self, change: Change) {
-        if let Some((dir, name)) = change.from
-            && let Some(entries) = self.durable(dir)
-            && entries.get(&name) == Some(&change.inode)
-        {
-            entries.remove(&name);
-        }
-        if let Some((dir, name)) = change.to
-            && let Some(entries) = self.durable(dir)
-        {
-            entries.insert(name, change.inode);
-        }
-    }
-
-    fn durable(&mut self, dir: u32) -> Option<&mut BTreeMap<String, u32>> {
-        match &mut self.inodes[dir as usize].as_deref_mut()?.body {
-            Body::Dir { durable, .. } => Some(durable),
-            Body::File(_) => None,
-        }
-    }
-
-    /// The power goes: each pending change is kept with probability `keep`, unless an earlier one on the same
-    /// name was lost. Gives how many were kept and lost.
-    pub(crate) fn power_loss(&mut self, keep: f64, entropy: &mut Entropy) -> (u64, u64) {
-        let mut lost_names: BTreeSet<Name> = BTreeSet::new();
-        let (mut kept, mut lost) = (0, 0);
-        let changes = std::mem::take(&mut self.changes);
-        self.numbers.clear();
-        for change in changes {
-            let lives = entropy.chance(keep) && !change.names().any(|name| lost_names.contains(name));
-            if lives {
-                kept += 1;
-                self.make_durable(change);
-            } else {
-                lost += 1;
-                lost_names.extend(change.names().cloned());
-            }
-        }
-        for inode in self.inodes.iter_mut().flatten() {
-            inode.place = None;
-            inode.opens = 0;
-            inode.lock = None;
-            if let Body::Dir { entries, durable } = &mut inode.body {
-                entries.clone_from(durable);
-            }
-        }
-        self.place_tree(ROOT);
-        self.collect();
-        (kept, lost)
-    }
-
-    /// Tells every reachable inode where it is.
-    fn place_tree(&mut self, dir: u32) {
-        let Ok(entries) = self.entries(dir) else { return };
-        for (name, inode) in entries.clone() {
-            self.inode(inode).place = Some((dir, name));
-            self.place_tree(inode);
-        }
-    }
-
-    /// Drops inodes that no program can reach any more and that no power loss can bring back.
-    pub(crate) fn collect(&mut self) {
-        let mut live: BTreeSet<u32> = self.changes.iter().map(|change| change.inode).collect();
-        for (index, inode) in self.inodes.iter().enumerate() {
-            let Some(inode) = inode else { continue };
-            if inode.place.is_some() || inode.opens > 0 || inode.lock.is_some() || index == ROOT as usize {
-                live.insert(index as u32);
-            }
-        }
-        // A directory that lives keeps its durable entries, and so on downwards.
-        let mut todo: Vec<u32> = live.iter().copied().collect();
-        while let Some(index) = todo.pop() {
-            if let Some(inode) = &self.inodes[index as usize]
-                && let Body::Dir { durable, .. } = &inode.body
-            {
-                todo.extend(durable.values().copied().filter(|&child| live.insert(child)));
-            }
-        }
-        for (index, inode) in self.inodes.iter_mut().enumerate() {
-            if !live.contains(&(index as u32)) {
-                *inode = None;
-            }
-        }
-    }
-
     /// Bytes of pages of everything that programs can reach.
     pub(crate) fn allocated(&self) -> u64 {
         let inodes = self.inodes.iter().filter_map(|inode| inode.as_deref());
@@ -420,11 +270,6 @@ impl Namespace {
             inode.lock = None;
         }
         self.collect();
-    }
-
-    /// How many changes a power loss could take back.
-    pub(crate) fn pending(&self) -> usize {
-        self.changes.len()
     }
 }
 

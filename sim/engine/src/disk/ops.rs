@@ -2,54 +2,23 @@
 //! It happens when its time is over, even when its future is gone; a process that dies with operations under
 //! way leaves it to chance which of them happen.
 
-use super::faults::{DiskOp, Verdict};
 use super::media::{PAGE, SyncPoint};
+use super::request::{Reply, Request, check_range};
 use super::{Disk, SimDisk};
 use crate::executor::Wake;
 use crate::node::{SimNode, Stop};
 use crate::timers::{Event, EventKey};
 use crate::trace::TraceKind;
 use crate::world::State;
-use burnin_runtime::{Access, DirEntry, OpenOptions};
 use bytes::Bytes;
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// What is asked for.
-#[derive(Debug)]
-pub(super) enum Request {
-    Open(PathBuf, OpenOptions),
-    CreateDirAll(PathBuf),
-    Rename(PathBuf, PathBuf),
-    RemoveFile(PathBuf),
-    RemoveDirAll(PathBuf),
-    List(PathBuf),
-    SyncDir(PathBuf),
-    Lock(PathBuf),
-    Write { inode: u32, offset: u64, data: Vec<Bytes> },
-    Read { inode: u32, offset: u64, len: usize },
-    Sync { inode: u32 },
-    SetLen { inode: u32, len: u64 },
-    Len { inode: u32 },
-}
-
-/// What comes back.
-#[derive(Debug)]
-pub(super) enum Reply {
-    Done,
-    Inode(u32),
-    Lock(u32, u64),
-    Bytes(Bytes),
-    Len(u64),
-    Entries(Vec<DirEntry>),
-}
-
 /// What a sync covers, fixed when it begins.
 #[derive(Clone, Copy, Debug)]
-enum Covered {
+pub(super) enum Covered {
     Nothing,
     File(SyncPoint),
     Names(u64),
@@ -100,70 +69,6 @@ impl Ops {
         let waits = |r: &&Running| matches!(r.stage, Stage::Waiting { .. });
         self.slots.iter().flatten().filter(waits).count()
     }
-}
-
-impl Request {
-    fn kind(&self) -> DiskOp {
-        match self {
-            Request::Write { .. } | Request::SetLen { .. } => DiskOp::Write,
-            Request::Read { .. } | Request::Len { .. } | Request::List(_) => DiskOp::Read,
-            Request::Sync { .. } | Request::SyncDir(_) => DiskOp::Sync,
-            _ => DiskOp::Names,
-        }
-    }
-
-    /// The file that must not vanish while this is under way.
-    fn inode(&self) -> Option<u32> {
-        match self {
-            Request::Write { inode, .. }
-            | Request::Read { inode, .. }
-            | Request::Sync { inode }
-            | Request::SetLen { inode, .. }
-            | Request::Len { inode } => Some(*inode),
-            _ => None,
-        }
-    }
-
-    fn trace(&self) -> [u64; 2] {
-        match self {
-            Request::Open(..) => [1, 0],
-            Request::CreateDirAll(_) => [2, 0],
-            Request::Rename(..) => [3, 0],
-            Request::RemoveFile(_) => [4, 0],
-            Request::RemoveDirAll(_) => [5, 0],
-            Request::List(_) => [6, 0],
-            Request::SyncDir(_) => [7, 0],
-            Request::Lock(_) => [8, 0],
-            Request::Write { inode, offset, data } => {
-                let len: usize = data.iter().map(Bytes::len).sum();
-                [9 | u64::from(*inode) << 8, offset << 24 | len as u64]
-            }
-            Request::Read { inode, offset, len } => [10 | u64::from(*inode) << 8, offset << 24 | *len as u64],
-            Request::Sync { inode } => [11 | u64::from(*inode) << 8, 0],
-            Request::SetLen { inode, len } => [12 | u64::from(*inode) << 8, *len],
-            Request::Len { inode } => [13 | u64::from(*inode) << 8, 0],
-        }
-    }
-}
-
-/// The largest file. Linux allows more; here a file costs memory for its size.
-const FILE_LEN_MAX: u64 = 16 << 30;
-const EFBIG: i32 = 27;
-const EINVAL: i32 = 22;
-
-/// What the kernel refuses before it looks at the disk.
-fn check_range(request: &Request) -> io::Result<()> {
-    let (end, code) = match request {
-        Request::Write { offset, data, .. } => {
-            let len: usize = data.iter().map(Bytes::len).sum();
-            (offset.checked_add(len as u64), EFBIG)
-        }
-        Request::SetLen { len, .. } => (Some(*len), EFBIG),
-        Request::Read { offset, len, .. } => (offset.checked_add(*len as u64), EINVAL),
-        _ => return Ok(()),
-    };
-    let max = if code == EFBIG { FILE_LEN_MAX } else { i64::MAX as u64 };
-    if end.is_some_and(|end| end <= max) { Ok(()) } else { Err(io::Error::from_raw_os_error(code)) }
 }
 
 fn stopped() -> io::Error {
@@ -231,8 +136,7 @@ impl State {
         let orphan = running.orphan;
         running.stage = Stage::Answered(result);
         if orphan {
-            let running = disk.ops.take(op);
-            disk.undo_reply(running.stage);
+            disk.undo(op);
         }
         self.record(TraceKind::Disk, node, a, b);
         self.wake_option(&mut wake);
@@ -350,191 +254,19 @@ impl Disk {
         self.faults.slowed(delay.saturating_add(data))
     }
 
+    /// Ends an operation whose answer nobody takes.
+    fn undo(&mut self, op: u32) {
+        if let Stage::Answered(answer) = self.ops.take(op).stage {
+            self.undo_reply(answer);
+        }
+    }
+
     fn covered(&mut self, request: &Request) -> Covered {
         match request {
             Request::Sync { inode } => Covered::File(self.names.file(*inode).sync_begin()),
             Request::SyncDir(_) => Covered::Names(self.names.sync_begin()),
             _ => Covered::Nothing,
         }
-    }
-
-    /// The operation takes effect, or fails.
-    fn happen(&mut self, request: Request, covered: Covered) -> io::Result<Reply> {
-        self.stats.count(request.kind());
-        let verdict = self.judge(&request);
-        match request {
-            Request::Open(path, options) => {
-                verdict.whole()?;
-                self.open(path, options).map(Reply::Inode)
-            }
-            Request::CreateDirAll(path) => {
-                verdict.whole()?;
-                self.names.create_dir_all(&path).map(|()| Reply::Done)
-            }
-            Request::Rename(from, to) => {
-                verdict.whole()?;
-                self.names.rename(&from, &to).map(|()| Reply::Done)
-            }
-            Request::RemoveFile(path) => {
-                verdict.whole()?;
-                self.names.remove_file(&path).map(|()| Reply::Done)
-            }
-            Request::RemoveDirAll(path) => {
-                verdict.whole()?;
-                self.names.remove_dir_all(&path).map(|()| Reply::Done)
-            }
-            Request::List(path) => {
-                verdict.whole()?;
-                self.names.list(&path).map(Reply::Entries)
-            }
-            Request::Lock(path) => {
-                verdict.whole()?;
-                self.lock(path)
-            }
-            Request::SyncDir(path) => {
-                verdict.whole()?;
-                let dir = self.names.lookup(&path)?;
-                let Covered::Names(covered) = covered else { unreachable!("a directory sync covers names") };
-                if !self.faults.lies() {
-                    self.names.sync_done(dir, covered);
-                }
-                Ok(Reply::Done)
-            }
-            Request::Sync { inode } => {
-                let Covered::File(point) = covered else { unreachable!("a file sync covers a file") };
-                let data = self.names.file(inode);
-                match verdict.whole() {
-                    Err(error) => {
-                        data.sync_failed(point, &mut self.chance);
-                        Err(error)
-                    }
-                    Ok(()) if self.faults.lies() => {
-                        data.sync_cancel(point);
-                        Ok(Reply::Done)
-                    }
-                    Ok(()) => {
-                        data.sync_done(point);
-                        Ok(Reply::Done)
-                    }
-                }
-            }
-            Request::Write { inode, offset, data } => {
-                let (part, error) = self.write_limit(inode, offset, &data, verdict);
-                match part {
-                    None => self.names.file(inode).write(offset, &data),
-                    Some(bytes) => self.names.file(inode).write(offset, &prefix(&data, bytes)),
-                }
-                error.map_or(Ok(Reply::Done), Err)
-            }
-            Request::Read { inode, offset, len } => {
-                verdict.whole()?;
-                Ok(Reply::Bytes(self.names.file(inode).read(offset, len)))
-            }
-            Request::SetLen { inode, len } => {
-                verdict.whole()?;
-                self.names.file(inode).set_len(len);
-                Ok(Reply::Done)
-            }
-            Request::Len { inode } => {
-                verdict.whole()?;
-                Ok(Reply::Len(self.names.file(inode).len()))
-            }
-        }
-    }
-
-    fn open(&mut self, path: PathBuf, options: OpenOptions) -> io::Result<u32> {
-        let found = match self.names.lookup(&path) {
-            Ok(_) if options.access == Access::CreateNew => return Err(io::ErrorKind::AlreadyExists.into()),
-            Ok(inode) => Some(inode),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            Err(e) => return Err(e),
-        };
-        let inode = match (found, options.access) {
-            (Some(inode), _) => inode,
-            (None, Access::Create | Access::CreateNew) => {
-                self.check_room()?;
-                self.names.create(&path)?
-            }
-            (None, _) => return Err(io::ErrorKind::NotFound.into()),
-        };
-        if matches!(self.names.inode(inode).body, super::namespace::Body::Dir { .. }) {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
-        if options.truncate {
-            self.names.file(inode).set_len(0);
-        }
-        self.names.inode(inode).opens += 1;
-        Ok(inode)
-    }
-
-    fn lock(&mut self, path: PathBuf) -> io::Result<Reply> {
-        let options = OpenOptions { access: Access::Create, truncate: false };
-        let inode = self.open(path, options)?;
-        let node = self.names.inode(inode);
-        node.opens -= 1;
-        if node.lock.is_some() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.locks += 1;
-        node.lock = Some(self.locks);
-        Ok(Reply::Lock(inode, self.locks))
-    }
-
-    /// Nobody took the answer: what it holds is released.
-    fn undo_reply(&mut self, stage: Stage) {
-        match stage {
-            Stage::Answered(Ok(Reply::Inode(inode))) => self.names.inode(inode).opens -= 1,
-            Stage::Answered(Ok(Reply::Lock(inode, _))) => self.names.inode(inode).lock = None,
-            _ => {}
-        }
-    }
-
-    /// The process died while the operation was under way.
-    fn left_to_chance(&mut self, request: Request, covered: Covered) {
-        let happens = self.chance.below(3);
-        match (request, covered) {
-            (Request::Sync { inode }, Covered::File(point)) => {
-                if happens == 0 {
-                    self.names.file(inode).sync_cancel(point);
-                } else {
-                    self.names.file(inode).sync_done(point);
-                }
-            }
-            (Request::Write { inode, offset, data }, _) => match happens {
-                0 => {}
-                1 => {
-                    // A signal stops a long write between two pages.
-                    let len: usize = data.iter().map(Bytes::len).sum();
-                    let pages = self.chance.below(len as u64 / PAGE as u64 + 1) as usize;
-                    let cut = (pages * PAGE).saturating_sub((offset % PAGE as u64) as usize).min(len);
-                    self.names.file(inode).write(offset, &prefix(&data, cut));
-                }
-                _ => self.names.file(inode).write(offset, &data),
-            },
-            (request, covered) if happens > 0 => {
-                let answer = self.happen(request, covered);
-                self.undo_reply(Stage::Answered(answer));
-            }
-            _ => {}
-        }
-    }
-
-    fn judge(&mut self, request: &Request) -> Verdict {
-        if self.faults.are_quiet() {
-            return Verdict::Fine;
-        }
-        let path = match request {
-            Request::Open(path, _)
-            | Request::CreateDirAll(path)
-            | Request::Rename(_, path)
-            | Request::RemoveFile(path)
-            | Request::RemoveDirAll(path)
-            | Request::List(path)
-            | Request::SyncDir(path)
-            | Request::Lock(path) => path.to_string_lossy().into_owned(),
-            request => request.inode().and_then(|inode| self.names.path(inode)).unwrap_or_default(),
-        };
-        self.faults.judge(request.kind(), &path, &mut self.chance)
     }
 }
 
@@ -548,17 +280,6 @@ impl super::DiskModel {
         };
         latency.draw(|| entropy.u64())
     }
-}
-
-/// The first `bytes` bytes of some buffers.
-pub(super) fn prefix(data: &[Bytes], mut bytes: usize) -> Vec<Bytes> {
-    let mut out = Vec::new();
-    for part in data {
-        let take = part.len().min(bytes);
-        out.push(part.slice(..take));
-        bytes -= take;
-    }
-    out
 }
 
 /// The future of an operation.
@@ -636,8 +357,7 @@ impl Drop for Op {
             let running = disk.ops.slots[op as usize].as_mut().expect("an operation waits for its future");
             let wake = running.wake.take();
             if let Stage::Answered(_) = running.stage {
-                let running = disk.ops.take(op);
-                disk.undo_reply(running.stage);
+                disk.undo(op);
             } else {
                 running.orphan = true;
             }
