@@ -74,7 +74,8 @@ impl<R: Runtime> Broker<R> {
         let acceptors = acceptors
             .map(|(index, acceptor)| runtime.spawn("acceptor", accept(shared.clone(), acceptor, index)))
             .collect();
-        let listening: Vec<_> = shared.listeners.iter().map(|listener| listener.address.to_string()).collect();
+        let listening: Vec<_> =
+            shared.listeners.iter().map(|listener| listener.address.to_string()).collect();
         info!(
             node_id = shared.identity.node_id,
             cluster_id = &*shared.identity.cluster_id,
@@ -111,7 +112,8 @@ impl<R: Runtime> Broker<R> {
         let shared = &self.0.shared;
         info!(connections = shared.connections.len(), "broker stops");
         // The controller outlives the connections that wait for it.
-        if shared.config.controlled_shutdown && timeout(&shared.runtime, DRAIN, shared.connections.stop()).await.is_none()
+        if shared.config.controlled_shutdown
+            && timeout(&shared.runtime, DRAIN, shared.connections.stop()).await.is_none()
         {
             warn!(connections = shared.connections.len(), "connections did not end in time");
         }
@@ -148,7 +150,8 @@ async fn bind<R: Runtime>(
         let address = resolve(runtime, endpoint).await.map_err(failed)?;
         let acceptor = runtime.net().listen(address).await.map_err(failed)?;
         let address = acceptor.local_addr();
-        let advertised = config.advertised.iter().find(|advertised| advertised.name == endpoint.name).cloned();
+        let advertised =
+            config.advertised.iter().find(|advertised| advertised.name == endpoint.name).cloned();
         let own = || Endpoint { port: address.port(), ..endpoint.clone() };
         let advertised = advertised.or_else(|| (!endpoint.is_wildcard()).then(own));
         listeners.push(BoundListener { name: endpoint.name.clone(), address, advertised });
@@ -240,7 +243,8 @@ async fn monitor<R: Runtime>(shared: Arc<Shared<R>>, outcome: Arc<watch::Sender<
     let notify = Arc::new(Notify::new());
     let watched = shared.logs.logs();
     // Every log is told when the directory ends; the metadata log is rarely told of anything else.
-    let metadata = watched.iter().find(|log| &*log.topic_partition().topic == burnin_core::metadata::METADATA_TOPIC);
+    let metadata =
+        watched.iter().find(|log| &*log.topic_partition().topic == burnin_core::metadata::METADATA_TOPIC);
     let Some(metadata) = metadata.cloned() else { return };
     drop(watched);
     let _watch = metadata.watch(Event::Durable, &notify);

@@ -199,7 +199,11 @@ impl<R: Runtime> Connection<R> {
     fn handle(&mut self, frame: Bytes, memory: usize) -> Result<(), End> {
         let (mut header, request) = match burnin_wire::decode_request(frame) {
             Ok(decoded) => decoded,
-            Err(RequestError::UnsupportedVersion { api: burnin_wire::Api::ApiVersions, correlation_id, .. }) => {
+            Err(RequestError::UnsupportedVersion {
+                api: burnin_wire::Api::ApiVersions,
+                correlation_id,
+                ..
+            }) => {
                 let parts = versions::unsupported_api_versions(correlation_id);
                 self.pending.push_back(Entry { pending: Pending::Encoded(parts), memory });
                 return Ok(());

@@ -71,8 +71,10 @@ impl<R: Runtime> MetadataWriter<R> {
         }
         let batch = builder.build();
         let batch = batch.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-        let appended =
-            self.log.append(batch, self.epoch, Origin::Coordinator).map_err(|error| offline(error.to_string()))?;
+        let appended = self
+            .log
+            .append(batch, self.epoch, Origin::Coordinator)
+            .map_err(|error| offline(error.to_string()))?;
         self.log.wait_durable(appended.last_offset + 1).await.map_err(|error| offline(error.to_string()))?;
         Ok(appended.base_offset)
     }

@@ -89,7 +89,9 @@ impl StartError {
         match self {
             StartError::Config(_) => ErrorClass::Usage,
             StartError::Foreign { .. } => ErrorClass::Usage,
-            StartError::Listen { .. } | StartError::Directory { .. } | StartError::Log(_) => ErrorClass::Environment,
+            StartError::Listen { .. } | StartError::Directory { .. } | StartError::Log(_) => {
+                ErrorClass::Environment
+            }
             StartError::Unformatted { .. } => ErrorClass::Environment,
             StartError::Metadata { .. } => ErrorClass::Internal,
         }

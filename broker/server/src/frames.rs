@@ -90,8 +90,6 @@ impl FrameReader {
     }
 }
 
-
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -68,7 +68,11 @@ pub(crate) struct ProduceWait<R: Runtime> {
 }
 
 /// Handles a produce request.
-pub(crate) fn handle<R: Runtime>(shared: &Arc<Shared<R>>, header: &RequestHeader, request: ProduceRequest) -> Reply<R> {
+pub(crate) fn handle<R: Runtime>(
+    shared: &Arc<Shared<R>>,
+    header: &RequestHeader,
+    request: ProduceRequest,
+) -> Reply<R> {
     let (version, acks) = (header.version, request.acks);
     let now = shared.runtime.now();
     let timeout = Duration::from_millis(request.timeout_ms.max(0) as u64);
@@ -194,7 +198,11 @@ impl<R: Runtime> Attempt<'_, R> {
     }
 }
 
-fn granted(mut answer: PartitionProduceResponse, appended: &Appended, version: i16) -> PartitionProduceResponse {
+fn granted(
+    mut answer: PartitionProduceResponse,
+    appended: &Appended,
+    version: i16,
+) -> PartitionProduceResponse {
     answer.base_offset = appended.base_offset;
     answer.log_append_time_ms = appended.log_append_time;
     if version >= 5 {
@@ -284,6 +292,7 @@ impl<R: Runtime> ProduceWait<R> {
     fn refuse(&mut self, which: usize, refusal: Refusal) {
         let Awaited { topic, index, .. } = self.awaited[which];
         let answer = &mut self.response.responses[topic].partition_responses[index];
-        *answer = refused(PartitionProduceResponse::default().with_index(answer.index), refusal, self.version);
+        *answer =
+            refused(PartitionProduceResponse::default().with_index(answer.index), refusal, self.version);
     }
 }

@@ -4,7 +4,11 @@ use burnin_wire::batch::{BatchBuilder, BatchHeader, BatchOptions, Compression, r
 use bytes::{Bytes, BytesMut};
 
 /// The batch compressed with `codec` (Kafka's name, `uncompressed` for none), or `None` when it is already.
-pub(crate) fn recompressed(batch: &Bytes, header: &BatchHeader, codec: &str) -> Result<Option<BytesMut>, String> {
+pub(crate) fn recompressed(
+    batch: &Bytes,
+    header: &BatchHeader,
+    codec: &str,
+) -> Result<Option<BytesMut>, String> {
     let compression = match codec {
         "uncompressed" => Compression::None,
         name => Compression::from_name(name).ok_or_else(|| format!("compression.type is `{name}`"))?,
@@ -26,7 +30,8 @@ pub(crate) fn recompressed(batch: &Bytes, header: &BatchHeader, codec: &str) -> 
         let record = record.map_err(|error| error.to_string())?;
         let mut headers = Vec::with_capacity(record.headers.len());
         for header in record.headers.iter() {
-            let key = std::str::from_utf8(header.key).map_err(|_| "a header's key is not UTF-8".to_owned())?;
+            let key =
+                std::str::from_utf8(header.key).map_err(|_| "a header's key is not UTF-8".to_owned())?;
             headers.push((key, header.value));
         }
         builder.push(record.timestamp, record.key, record.value, &headers);
@@ -41,7 +46,8 @@ mod tests {
 
     #[test]
     fn records_keep_everything_but_their_codec() {
-        let options = BatchOptions { producer_id: 7, producer_epoch: 2, base_sequence: 5, ..BatchOptions::default() };
+        let options =
+            BatchOptions { producer_id: 7, producer_epoch: 2, base_sequence: 5, ..BatchOptions::default() };
         let mut builder = BatchBuilder::new(options);
         builder.push(1000, Some(b"k"), Some(b"value"), &[("h", Some(b"x")), ("h", None)]);
         builder.push(990, None, None, &[]);
@@ -55,8 +61,10 @@ mod tests {
             assert_eq!((stored_header.producer_id, stored_header.base_sequence), (7, 5));
             assert_eq!(stored_header.max_timestamp, 1000);
             let (before, after) = (records(&batch).unwrap(), records(&stored).unwrap());
-            let seen: Vec<_> = after.iter().map(Result::unwrap).map(|r| (r.timestamp, r.key, r.value)).collect();
-            let wanted: Vec<_> = before.iter().map(Result::unwrap).map(|r| (r.timestamp, r.key, r.value)).collect();
+            let seen: Vec<_> =
+                after.iter().map(Result::unwrap).map(|r| (r.timestamp, r.key, r.value)).collect();
+            let wanted: Vec<_> =
+                before.iter().map(Result::unwrap).map(|r| (r.timestamp, r.key, r.value)).collect();
             assert_eq!(seen, wanted);
             assert_eq!(after.iter().next().unwrap().unwrap().headers.len(), 2);
         }

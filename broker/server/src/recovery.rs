@@ -49,7 +49,9 @@ async fn open_metadata_log<R: Runtime>(shared: &Shared<R>) -> Result<Log<R>, Log
     let number = |name: &str| layers.value(name).and_then(|text| text.trim().parse::<i64>().ok());
     let defaults = log_config(&TopicSettings::resolve(&layers, &none));
     let config = LogConfig {
-        segment_bytes: number("metadata.log.segment.bytes").and_then(|n| n.try_into().ok()).unwrap_or(1 << 30),
+        segment_bytes: number("metadata.log.segment.bytes")
+            .and_then(|n| n.try_into().ok())
+            .unwrap_or(1 << 30),
         segment_ms: number("metadata.log.segment.ms").unwrap_or(i64::MAX),
         // Nothing of it may go before there are snapshots, and nothing may be lost at all.
         cleanup_delete: false,
@@ -73,7 +75,8 @@ async fn replay<R: Runtime>(shared: &Shared<R>, log: &Log<R>) -> Result<Image, S
     let mut image = Image::default();
     let (mut offset, end) = (log.start_offset(), log.end_offset());
     while offset < end {
-        let read = log.read(offset, end, REPLAY_BYTES, true).await.map_err(|error| broken(error.to_string()))?;
+        let read =
+            log.read(offset, end, REPLAY_BYTES, true).await.map_err(|error| broken(error.to_string()))?;
         if read.next_offset <= offset {
             return Err(broken(format!("nothing can be read at offset {offset} of {end}")));
         }
@@ -126,18 +129,25 @@ async fn remove_leftovers<R: Runtime>(shared: &Shared<R>) -> Result<(), LogError
 }
 
 /// The records of this start.
-fn registration<R: Runtime>(shared: &Shared<R>, image: &Image, offset: i64, was_clean: bool) -> Vec<MetadataRecord> {
+fn registration<R: Runtime>(
+    shared: &Shared<R>,
+    image: &Image,
+    offset: i64,
+    was_clean: bool,
+) -> Vec<MetadataRecord> {
     let mut records = Vec::new();
     if image.features().is_empty() {
         let (name, feature_level) = METADATA_VERSION;
-        records.push(MetadataRecord::FeatureLevel(FeatureLevelRecord { name: name.to_owned(), feature_level }));
+        records
+            .push(MetadataRecord::FeatureLevel(FeatureLevelRecord { name: name.to_owned(), feature_level }));
     }
     let node_id = shared.identity.node_id;
     let end_points = shared.listeners.iter().map(|listener| {
         let advertised = listener.advertised.as_ref();
         Endpoint {
             name: listener.name.clone(),
-            host: advertised.map_or_else(|| listener.address.ip().to_string(), |endpoint| endpoint.host.clone()),
+            host: advertised
+                .map_or_else(|| listener.address.ip().to_string(), |endpoint| endpoint.host.clone()),
             port: advertised.map_or(listener.address.port(), |endpoint| endpoint.port),
             security_protocol: 0,
         }

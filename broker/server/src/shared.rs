@@ -106,7 +106,8 @@ impl<R: Runtime> Shared<R> {
     /// Takes over the limits on connections that are set now.
     pub(crate) fn update_connection_limits(&self, image: &Image) {
         let layers = self.layers(image);
-        let number = |name: &str| layers.value(name).and_then(|text| text.trim().parse().ok()).unwrap_or(usize::MAX);
+        let number =
+            |name: &str| layers.value(name).and_then(|text| text.trim().parse().ok()).unwrap_or(usize::MAX);
         let overrides = layers.value("max.connections.per.ip.overrides").unwrap_or_default();
         let limits = ConnectionLimits {
             all: number("max.connections"),

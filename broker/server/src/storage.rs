@@ -38,13 +38,17 @@ impl MetaProperties {
     fn parse(text: &str) -> Result<MetaProperties, String> {
         let properties = parse_properties(text).map_err(|error| format!("{META_PROPERTIES}: {error}"))?;
         let value = |name: &str| {
-            properties.get(name).map(String::as_str).ok_or_else(|| format!("{META_PROPERTIES} has no `{name}`"))
+            properties
+                .get(name)
+                .map(String::as_str)
+                .ok_or_else(|| format!("{META_PROPERTIES} has no `{name}`"))
         };
         let wrong = |name: &str, value: &str| format!("{META_PROPERTIES} has {name}=`{value}`");
         if value("version")? != "1" {
             return Err(wrong("version", value("version")?) + " (known: 1)");
         }
-        let node_id = value("node.id")?.parse().map_err(|_| wrong("node.id", value("node.id").unwrap_or_default()))?;
+        let node_id =
+            value("node.id")?.parse().map_err(|_| wrong("node.id", value("node.id").unwrap_or_default()))?;
         let directory_id = value("directory.id")?;
         Ok(MetaProperties {
             cluster_id: value("cluster.id")?.to_owned(),
@@ -90,7 +94,9 @@ pub(crate) async fn open<R: Runtime>(runtime: &R, config: &BrokerConfig) -> Resu
         return Err(foreign("node.id", meta.node_id.to_string(), config.node_id.to_string()));
     }
     match &config.cluster_id {
-        Some(wanted) if *wanted != meta.cluster_id => Err(foreign("cluster.id", meta.cluster_id, wanted.clone())),
+        Some(wanted) if *wanted != meta.cluster_id => {
+            Err(foreign("cluster.id", meta.cluster_id, wanted.clone()))
+        }
         _ => {
             let entries = disk.list(dir).await.map_err(failed("list", dir))?;
             was_clean |= entries.iter().any(|entry| entry.name == CLEAN_SHUTDOWN);

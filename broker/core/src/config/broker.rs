@@ -134,7 +134,11 @@ impl View<'_> {
     fn value(&self, name: &str) -> Option<Value> {
         let definition = broker_definition(name).unwrap_or_else(|| panic!("no broker property {name}"));
         let text = self.0.value(name)?;
-        Some(definition.parse(&text).unwrap_or_else(|error| panic!("checked property became invalid: {error}")))
+        Some(
+            definition
+                .parse(&text)
+                .unwrap_or_else(|error| panic!("checked property became invalid: {error}")),
+        )
     }
 
     fn number(&self, name: &str) -> i64 {
@@ -178,7 +182,9 @@ impl View<'_> {
             (Some(node), Some(broker)) if node.trim() != broker.trim() => {
                 Err(self.refusal("broker.id", &format!("the same as node.id, which is {node}")))
             }
-            (None, Some(_)) if self.number("broker.id") < 0 => Err(self.refusal("broker.id", "a number, at least 0")),
+            (None, Some(_)) if self.number("broker.id") < 0 => {
+                Err(self.refusal("broker.id", "a number, at least 0"))
+            }
             (None, Some(_)) => Ok(self.number("broker.id") as i32),
             _ => Ok(self.number("node.id") as i32),
         }
@@ -187,10 +193,13 @@ impl View<'_> {
     fn cluster_id(&self) -> Result<Option<String>, ConfigError> {
         let id = self.text("cluster.id");
         let is_id = |id: &String| {
-            (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+            (1..=64).contains(&id.len())
+                && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
         };
         match id {
-            Some(id) if !is_id(&id) => Err(self.refusal("cluster.id", "1 to 64 letters, digits, `-` and `_`")),
+            Some(id) if !is_id(&id) => {
+                Err(self.refusal("cluster.id", "1 to 64 letters, digits, `-` and `_`"))
+            }
             other => Ok(other),
         }
     }
@@ -231,7 +240,9 @@ fn check_quorum(view: &View<'_>) -> Result<(), ConfigError> {
     let node = format!("{}@", view.node_id()?);
     let voters = view.list("controller.quorum.voters");
     if voters.len() > 1 || voters.iter().any(|voter| !voter.starts_with(&node)) {
-        return Err(view.refusal("controller.quorum.voters", "this node alone; quorums are not supported yet"));
+        return Err(
+            view.refusal("controller.quorum.voters", "this node alone; quorums are not supported yet")
+        );
     }
     if view.list("controller.quorum.bootstrap.servers").len() > 1 {
         let wanted = "this node alone; quorums are not supported yet";
@@ -240,7 +251,11 @@ fn check_quorum(view: &View<'_>) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn client_endpoints(view: &View<'_>, property: &str, controllers: &[String]) -> Result<Vec<Endpoint>, ConfigError> {
+fn client_endpoints(
+    view: &View<'_>,
+    property: &str,
+    controllers: &[String],
+) -> Result<Vec<Endpoint>, ConfigError> {
     let mut endpoints: Vec<Endpoint> = Vec::new();
     for text in view.list(property) {
         let endpoint = Endpoint::parse(property, &text)?;
@@ -256,7 +271,9 @@ fn client_endpoints(view: &View<'_>, property: &str, controllers: &[String]) -> 
             return Err(view.refusal(property, &wanted));
         }
         if endpoints.iter().any(|other| other.name == endpoint.name) {
-            return Err(view.refusal(property, &format!("each name once (`{}` is there twice)", endpoint.name)));
+            return Err(
+                view.refusal(property, &format!("each name once (`{}` is there twice)", endpoint.name))
+            );
         }
         endpoints.push(endpoint);
     }
@@ -274,7 +291,10 @@ mod tests {
     #[test]
     fn defaults_are_a_single_node_on_loopback() {
         let config = BrokerConfig::default();
-        assert_eq!((config.node_id, config.listeners[0].to_string()), (1, "PLAINTEXT://127.0.0.1:9092".into()));
+        assert_eq!(
+            (config.node_id, config.listeners[0].to_string()),
+            (1, "PLAINTEXT://127.0.0.1:9092".into())
+        );
         assert_eq!(config.data_dir, PathBuf::from("burnin-data"));
         assert!(config.auto_create_topics && config.queued_max_request_bytes.is_none());
     }

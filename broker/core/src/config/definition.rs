@@ -159,8 +159,12 @@ impl Definition {
             (Range::Between(low, high), Value::Number(n)) => (low..=high).contains(n),
             (Range::Fraction, Value::Real(x)) => (0.0..=1.0).contains(x),
             (Range::OneOf(known), Value::Text(text)) => known.contains(&text.as_str()),
-            (Range::Each(known), Value::List(items)) => items.iter().all(|item| known.contains(&item.as_str())),
-            (range, value) => unreachable!("property {} pairs range {range:?} with value {value:?}", self.name),
+            (Range::Each(known), Value::List(items)) => {
+                items.iter().all(|item| known.contains(&item.as_str()))
+            }
+            (range, value) => {
+                unreachable!("property {} pairs range {range:?} with value {value:?}", self.name)
+            }
         }
     }
 
@@ -220,10 +224,16 @@ mod tests {
         assert_eq!(port.parse(" 7 ").unwrap(), Value::Number(7));
         for bad in ["", "seven", "7.0", "0", "2147483648", "-1"] {
             let error = port.parse(bad).unwrap_err().to_string();
-            assert!(error.contains("max.connections") && error.contains("a 32-bit number, at least 1"), "{error}");
+            assert!(
+                error.contains("max.connections") && error.contains("a 32-bit number, at least 1"),
+                "{error}"
+            );
         }
         let policy = used("cleanup.policy", Kind::List, None, Range::Each(&["compact", "delete"]), "");
-        assert_eq!(policy.parse("compact, delete").unwrap(), Value::List(vec!["compact".into(), "delete".into()]));
+        assert_eq!(
+            policy.parse("compact, delete").unwrap(),
+            Value::List(vec!["compact".into(), "delete".into()])
+        );
         assert!(policy.parse("compact,remove").is_err());
         let ratio = used("ratio", Kind::Double, None, Range::Fraction, "");
         assert!(ratio.parse("0.5").is_ok() && ratio.parse("1.5").is_err() && ratio.parse("NaN").is_err());

@@ -54,10 +54,13 @@ mod tests {
 
     #[test]
     fn endpoints_are_read_as_kafka_writes_them() {
-        for text in ["PLAINTEXT://127.0.0.1:9092", "EXTERNAL://[::1]:0", "PLAINTEXT://:9092", "A://broker-1.local:1"] {
+        for text in
+            ["PLAINTEXT://127.0.0.1:9092", "EXTERNAL://[::1]:0", "PLAINTEXT://:9092", "A://broker-1.local:1"]
+        {
             assert_eq!(Endpoint::parse("listeners", text).unwrap().to_string(), text);
         }
-        for bad in ["127.0.0.1:9092", "PLAINTEXT://host", "PLAINTEXT://host:99999", "://h:1", "A://::1:9092"] {
+        for bad in ["127.0.0.1:9092", "PLAINTEXT://host", "PLAINTEXT://host:99999", "://h:1", "A://::1:9092"]
+        {
             let error = Endpoint::parse("listeners", bad).unwrap_err().to_string();
             assert!(error.contains("listeners") && error.contains(bad), "{error}");
         }

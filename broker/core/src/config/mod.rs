@@ -26,7 +26,9 @@ pub use layers::{Candidate, Layers, Properties, Source, broker_synonyms};
 pub use nearest::nearest;
 pub use properties::parse_properties;
 pub use table_topic::{Scale, TOPIC, TopicDefinition};
-pub use topic::{CleanupPolicy, StoredCompression, TimestampType, TopicSettings, check_topic_property, topic_definition};
+pub use topic::{
+    CleanupPolicy, StoredCompression, TimestampType, TopicSettings, check_topic_property, topic_definition,
+};
 
 /// Why a configuration was refused. The text names the property, the value and the choices.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -124,10 +126,14 @@ const REFUSED: &[(&str, &str)] = &[
     ("config.providers", "configuration providers are not built in"),
     ("message.format.version", "Kafka 4 removed it; batches have magic 2"),
     ("log.message.format.version", "Kafka 4 removed it; batches have magic 2"),
-    ("log.message.timestamp.difference.max.ms",
-        "Kafka 4 removed it; use log.message.timestamp.before.max.ms and log.message.timestamp.after.max.ms"),
-    ("message.timestamp.difference.max.ms",
-        "Kafka 4 removed it; use message.timestamp.before.max.ms and message.timestamp.after.max.ms"),
+    (
+        "log.message.timestamp.difference.max.ms",
+        "Kafka 4 removed it; use log.message.timestamp.before.max.ms and log.message.timestamp.after.max.ms",
+    ),
+    (
+        "message.timestamp.difference.max.ms",
+        "Kafka 4 removed it; use message.timestamp.before.max.ms and message.timestamp.after.max.ms",
+    ),
 ];
 
 #[cfg(test)]
@@ -166,6 +172,9 @@ mod tests {
         let error = check_broker_property("ssl.keystore.location", "x").unwrap_err().to_string();
         assert_eq!(error, "property `ssl.keystore.location` is not supported: TLS is not built in yet");
         let error = check_broker_property("num.partitions", "many").unwrap_err().to_string();
-        assert_eq!(error, "invalid value `many` for property `num.partitions` (expected a 32-bit number, at least 1)");
+        assert_eq!(
+            error,
+            "invalid value `many` for property `num.partitions` (expected a 32-bit number, at least 1)"
+        );
     }
 }

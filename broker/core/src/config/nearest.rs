@@ -16,7 +16,8 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<
 /// Whether one name continues the other at a dot: `retention.ms` and `log.retention.ms`.
 fn shares_words(a: &str, b: &str) -> bool {
     let continues = |long: &str, short: &str| {
-        short.contains('.') && (long.ends_with(&format!(".{short}")) || long.starts_with(&format!("{short}.")))
+        short.contains('.')
+            && (long.ends_with(&format!(".{short}")) || long.starts_with(&format!("{short}.")))
     };
     continues(a, b) || continues(b, a)
 }

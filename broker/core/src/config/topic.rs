@@ -93,7 +93,8 @@ impl TopicDefinition {
         let names = self.synonyms.first().map_or(&[][..], |(first, _)| broker_synonyms(first));
         let mut candidates = layers.candidates(names);
         let inherited = candidates.first().and_then(|candidate| {
-            let scale = self.synonyms.iter().find(|(synonym, _)| *synonym == candidate.name).map(|(_, scale)| *scale);
+            let scale =
+                self.synonyms.iter().find(|(synonym, _)| *synonym == candidate.name).map(|(_, scale)| *scale);
             candidate.value.as_deref().map(|value| scaled(value, scale.unwrap_or(Scale::Same)))
         });
         if let Some(own) = own {
@@ -191,7 +192,8 @@ mod tests {
     #[test]
     fn topic_settings_follow_override_then_broker_then_default() {
         let none = properties(&[]);
-        let fixed = properties(&[("log.retention.hours", "2"), ("log.roll.hours", "1"), ("message.max.bytes", "99")]);
+        let fixed =
+            properties(&[("log.retention.hours", "2"), ("log.roll.hours", "1"), ("message.max.bytes", "99")]);
         let layers = Layers { broker: &none, cluster: &none, fixed: &fixed };
         let settings = TopicSettings::resolve(&layers, &none);
         assert_eq!((settings.retention_ms, settings.segment_ms), (7_200_000, 3_600_000));
@@ -205,7 +207,8 @@ mod tests {
 
         let retention = topic_definition("retention.ms").unwrap();
         let (value, synonyms) = retention.resolve(&layers, &overrides);
-        let shown: Vec<_> = synonyms.iter().map(|c| (c.name, c.value.as_deref().unwrap(), c.source)).collect();
+        let shown: Vec<_> =
+            synonyms.iter().map(|c| (c.name, c.value.as_deref().unwrap(), c.source)).collect();
         assert_eq!(value, "5");
         let wanted = [
             ("retention.ms", "5", Source::Topic),
@@ -220,6 +223,8 @@ mod tests {
         let error = check_topic_property("retention.m", "1").unwrap_err().to_string();
         assert!(error.starts_with("unknown property `retention.m` (nearest known: retention.ms"), "{error}");
         assert!(check_topic_property("retention.ms", "-2").is_err());
-        assert!(check_topic_property("remote.storage.enable", "true").unwrap_err().to_string().contains("tiered"));
+        assert!(
+            check_topic_property("remote.storage.enable", "true").unwrap_err().to_string().contains("tiered")
+        );
     }
 }

@@ -2,7 +2,8 @@
 
 use super::{ApiError, Image, ResourceType, check_topic_name};
 use crate::config::{
-    Kind, Properties, Update, broker_definition, check_broker_property, check_topic_property, topic_definition,
+    Kind, Properties, Update, broker_definition, check_broker_property, check_topic_property,
+    topic_definition,
 };
 use burnin_wire::ErrorCode;
 use burnin_wire::metadata_records::{ConfigRecord, MetadataRecord};
@@ -23,7 +24,9 @@ pub enum AlterOp {
 impl AlterOp {
     /// By its number on the wire.
     pub fn from_id(id: i8) -> Option<AlterOp> {
-        [AlterOp::Set, AlterOp::Delete, AlterOp::Append, AlterOp::Subtract].get(usize::try_from(id).ok()?).copied()
+        [AlterOp::Set, AlterOp::Delete, AlterOp::Append, AlterOp::Subtract]
+            .get(usize::try_from(id).ok()?)
+            .copied()
     }
 }
 
@@ -126,7 +129,8 @@ fn check(kind: ResourceType, resource: &str, wanted: &Properties) -> Result<(), 
     let invalid = |error: String| ApiError::new(ErrorCode::INVALID_CONFIG, error);
     match kind {
         ResourceType::Topic => {
-            check_topic_name(resource).map_err(|reason| ApiError::new(ErrorCode::INVALID_TOPIC_EXCEPTION, reason))?;
+            check_topic_name(resource)
+                .map_err(|reason| ApiError::new(ErrorCode::INVALID_TOPIC_EXCEPTION, reason))?;
             for (name, value) in wanted {
                 check_topic_property(name, value).map_err(|error| invalid(error.to_string()))?;
             }
@@ -150,7 +154,12 @@ fn check(kind: ResourceType, resource: &str, wanted: &Properties) -> Result<(), 
     Ok(())
 }
 
-fn difference(current: &Properties, wanted: &Properties, kind: ResourceType, resource: &str) -> Vec<MetadataRecord> {
+fn difference(
+    current: &Properties,
+    wanted: &Properties,
+    kind: ResourceType,
+    resource: &str,
+) -> Vec<MetadataRecord> {
     let record = |name: &str, value: Option<&String>| {
         MetadataRecord::Config(ConfigRecord {
             resource_type: kind as i8,

@@ -141,7 +141,10 @@ impl Image {
     /// is a broken log and gives an error that says so.
     pub fn apply(&mut self, offset: i64, record: &MetadataRecord) -> Result<(), String> {
         if offset < self.applied {
-            return Err(format!("metadata record at offset {offset} was applied before (up to {})", self.applied));
+            return Err(format!(
+                "metadata record at offset {offset} was applied before (up to {})",
+                self.applied
+            ));
         }
         match record {
             MetadataRecord::RegisterBroker(record) => self.register(record),

@@ -14,7 +14,9 @@ pub use configs::{AlterOp, ConfigOp, alter_configs, replace_configs};
 pub use image::{Broker, Image, Partition, ResourceType, Topic};
 pub use names::{METADATA_TOPIC, check_topic_name};
 pub use records::{METADATA_VERSION, decode_record, encode_record};
-pub use topics::{CreatedTopic, Defaults, NewPartitions, NewTopic, create_partitions, create_topics, delete_topic};
+pub use topics::{
+    CreatedTopic, Defaults, NewPartitions, NewTopic, create_partitions, create_topics, delete_topic,
+};
 
 use burnin_wire::ErrorCode;
 

@@ -132,8 +132,9 @@ fn check_count(count: i32) -> Result<(), ApiError> {
     if count <= PARTITIONS_PER_REQUEST_MAX {
         return Ok(());
     }
-    let message =
-        format!("{count} partitions are more than one request may create (at most {PARTITIONS_PER_REQUEST_MAX}).");
+    let message = format!(
+        "{count} partitions are more than one request may create (at most {PARTITIONS_PER_REQUEST_MAX})."
+    );
     Err(ApiError::new(ErrorCode::INVALID_PARTITIONS, message))
 }
 
@@ -207,7 +208,12 @@ fn check_replicas(image: &Image, placed: &[Vec<i32>], factor: usize) -> Result<(
     Ok(())
 }
 
-fn partition(topic_id: Uuid, number: i32, replicas: Vec<i32>, directory: &impl Fn(i32) -> Uuid) -> MetadataRecord {
+fn partition(
+    topic_id: Uuid,
+    number: i32,
+    replicas: Vec<i32>,
+    directory: &impl Fn(i32) -> Uuid,
+) -> MetadataRecord {
     MetadataRecord::Partition(PartitionRecord {
         partition_id: number,
         topic_id,
@@ -236,7 +242,10 @@ pub fn create_partitions(
         let message = if request.count == current {
             format!("Topic already has {current} partition(s).")
         } else {
-            format!("The topic {name} currently has {current} partition(s); {} would not be an increase.", request.count)
+            format!(
+                "The topic {name} currently has {current} partition(s); {} would not be an increase.",
+                request.count
+            )
         };
         return Err(ApiError::new(ErrorCode::INVALID_PARTITIONS, message));
     }

@@ -63,7 +63,11 @@ enum SessionContext {
 }
 
 /// Handles a fetch request.
-pub(crate) fn handle<R: Runtime>(shared: &Arc<Shared<R>>, header: &RequestHeader, request: FetchRequest) -> Reply<R> {
+pub(crate) fn handle<R: Runtime>(
+    shared: &Arc<Shared<R>>,
+    header: &RequestHeader,
+    request: FetchRequest,
+) -> Reply<R> {
     let (version, epoch) = (header.version, request.session_epoch);
     let uses_ids = version >= 13;
     let now = shared.runtime.now();
@@ -139,7 +143,8 @@ impl<R: Runtime> Fetch<R> {
     async fn wait(self, deadline: Instant) -> FetchAnswer {
         let notify = Arc::new(Notify::new());
         let partitions = self.targets.iter().filter_map(|target| target.partition());
-        let watches: Vec<_> = partitions.map(|partition| partition.log.watch(Event::Durable, &notify)).collect();
+        let watches: Vec<_> =
+            partitions.map(|partition| partition.log.watch(Event::Durable, &notify)).collect();
         let mut timer = self.shared.runtime.sleep_until(deadline);
         loop {
             // What happened between the first try and the watches is seen by trying memory once more.
@@ -173,10 +178,13 @@ impl<R: Runtime> Fetch<R> {
         }
         let mut batches = Vec::with_capacity(reads.len());
         for (target, read) in self.targets.into_iter().zip(reads) {
-            let told_now = Told { high_watermark: read.high_watermark, log_start_offset: read.log_start_offset };
+            let told_now =
+                Told { high_watermark: read.high_watermark, log_start_offset: read.log_start_offset };
             let news = News { told: told_now, has_records: read.bytes() > 0, is_notable: read.is_notable() };
             match self.context {
-                SessionContext::Update { session_id, .. } if !sessions.must_tell(session_id, &target.key, news) => {
+                SessionContext::Update { session_id, .. }
+                    if !sessions.must_tell(session_id, &target.key, news) =>
+                {
                     continue;
                 }
                 SessionContext::Create => told.push((target.key.clone(), target.wanted, told_now)),

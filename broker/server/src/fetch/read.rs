@@ -38,7 +38,13 @@ pub(super) struct ReadPartition {
 
 impl ReadPartition {
     fn error(error: ErrorCode) -> ReadPartition {
-        ReadPartition { error, high_watermark: -1, log_start_offset: -1, batches: Vec::new(), diverging: None }
+        ReadPartition {
+            error,
+            high_watermark: -1,
+            log_start_offset: -1,
+            batches: Vec::new(),
+            diverging: None,
+        }
     }
 
     /// Bytes of records.
@@ -82,7 +88,8 @@ impl<R: Runtime> Target<R> {
     /// Everything but the records, and from where to where they are to be read.
     fn begin(&self) -> Result<(ReadPartition, &Partition<R>), ReadPartition> {
         let partition = self.found.as_ref().map_err(|code| ReadPartition::error(*code))?;
-        check_epoch(self.wanted.current_leader_epoch, partition.leader_epoch()).map_err(ReadPartition::error)?;
+        check_epoch(self.wanted.current_leader_epoch, partition.leader_epoch())
+            .map_err(ReadPartition::error)?;
         let mut read = ReadPartition {
             error: ErrorCode::NONE,
             high_watermark: partition.high_watermark(),

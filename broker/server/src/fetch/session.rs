@@ -323,7 +323,9 @@ mod tests {
     fn partitions_with_records_go_to_the_end() {
         let (mut cache, id) = cache_with_session(3);
         assert!(cache.must_tell(id, &key(0), news(5, true)));
-        let Context::Incremental { partitions, .. } = cache.begin(Instant::ZERO, id, 1, false, [], []).unwrap() else {
+        let Context::Incremental { partitions, .. } =
+            cache.begin(Instant::ZERO, id, 1, false, [], []).unwrap()
+        else {
             panic!("not incremental");
         };
         let order: Vec<i32> = partitions.iter().map(|((_, partition), _)| *partition).collect();

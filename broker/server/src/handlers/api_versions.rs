@@ -13,7 +13,11 @@ use burnin_wire::{ErrorCode, Response, StrBytes, versions};
 const METADATA_VERSION_MIN: i16 = 1;
 
 /// Answers ApiVersions.
-pub(super) fn api_versions<R: Runtime>(shared: &Shared<R>, version: i16, request: &ApiVersionsRequest) -> Response {
+pub(super) fn api_versions<R: Runtime>(
+    shared: &Shared<R>,
+    version: i16,
+    request: &ApiVersionsRequest,
+) -> Response {
     let mut response = ApiVersionsResponse::default();
     let named = [&request.client_software_name, &request.client_software_version];
     if version >= 3 && !named.into_iter().all(|name| is_software_name(name)) {

@@ -5,7 +5,9 @@ use burnin_core::metadata::Image;
 use burnin_runtime::Runtime;
 use burnin_wire::kafka::messages::BrokerId;
 use burnin_wire::kafka::messages::describe_cluster_request::DescribeClusterRequest;
-use burnin_wire::kafka::messages::describe_cluster_response::{DescribeClusterBroker, DescribeClusterResponse};
+use burnin_wire::kafka::messages::describe_cluster_response::{
+    DescribeClusterBroker, DescribeClusterResponse,
+};
 use burnin_wire::{ErrorCode, Response, StrBytes};
 
 /// A broker as a client of one listener sees it.
@@ -47,7 +49,10 @@ pub(super) fn describe<R: Runtime>(
     if asked != BROKERS {
         let (code, message) = match asked {
             CONTROLLERS => (ErrorCode::MISMATCHED_ENDPOINT_TYPE, "this is an endpoint of a broker"),
-            _ => (ErrorCode::UNSUPPORTED_ENDPOINT_TYPE, "unknown endpoint type (known: 1 brokers, 2 controllers)"),
+            _ => (
+                ErrorCode::UNSUPPORTED_ENDPOINT_TYPE,
+                "unknown endpoint type (known: 1 brokers, 2 controllers)",
+            ),
         };
         response.error_code = code.code();
         response.error_message = Some(StrBytes::from_static_str(message));

@@ -12,7 +12,9 @@ use burnin_wire::kafka::messages::alter_configs_request::AlterConfigsRequest;
 use burnin_wire::kafka::messages::alter_configs_response::{
     AlterConfigsResourceResponse as ReplacedResource, AlterConfigsResponse,
 };
-use burnin_wire::kafka::messages::describe_configs_request::{DescribeConfigsRequest, DescribeConfigsResource};
+use burnin_wire::kafka::messages::describe_configs_request::{
+    DescribeConfigsRequest, DescribeConfigsResource,
+};
 use burnin_wire::kafka::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
 };
@@ -33,7 +35,11 @@ struct Detail {
 }
 
 /// Answers DescribeConfigs.
-pub(super) fn describe<R: Runtime>(shared: &Shared<R>, version: i16, request: DescribeConfigsRequest) -> Response {
+pub(super) fn describe<R: Runtime>(
+    shared: &Shared<R>,
+    version: i16,
+    request: DescribeConfigsRequest,
+) -> Response {
     let detail = Detail {
         synonyms: request.include_synonyms,
         documentation: version >= 3 && request.include_documentation,
@@ -53,7 +59,9 @@ pub(super) fn describe<R: Runtime>(shared: &Shared<R>, version: i16, request: De
         }
         answer
     };
-    DescribeConfigsResponse::default().with_results(request.resources.into_iter().map(describe).collect()).into()
+    DescribeConfigsResponse::default()
+        .with_results(request.resources.into_iter().map(describe).collect())
+        .into()
 }
 
 fn describe_one<R: Runtime>(
@@ -70,7 +78,8 @@ fn describe_one<R: Runtime>(
     let layers = shared.layers(image);
     match resource_type(resource.resource_type)? {
         ResourceType::Topic => {
-            check_topic_name(name).map_err(|reason| ApiError::new(ErrorCode::INVALID_TOPIC_EXCEPTION, reason))?;
+            check_topic_name(name)
+                .map_err(|reason| ApiError::new(ErrorCode::INVALID_TOPIC_EXCEPTION, reason))?;
             check_topic_exists(image, name)?;
             let overrides = image.config(ResourceType::Topic, name);
             let asked = TOPIC.iter().filter(|topic| is_asked(topic.definition.name));
@@ -84,8 +93,11 @@ fn describe_one<R: Runtime>(
             let set = image.config(ResourceType::Broker, "").iter().filter(|(name, _)| is_asked(name));
             let describe = |(name, value): (&String, &String)| {
                 let definition = broker_definition(name)?;
-                let synonym =
-                    Candidate { name: definition.name, value: Some(value.clone()), source: Source::DynamicDefaultBroker };
+                let synonym = Candidate {
+                    name: definition.name,
+                    value: Some(value.clone()),
+                    source: Source::DynamicDefaultBroker,
+                };
                 let read_only = definition.update == Update::ReadOnly;
                 Some(entry(definition, Some(value.clone()), read_only, vec![synonym], detail))
             };
@@ -179,7 +191,8 @@ async fn carry_out<R: Runtime, T: Send + 'static>(
     let decided = shared.controller.commit(move |image| {
         let (mut results, mut records) = (Vec::new(), Vec::new());
         for resource in &resources {
-            let same = resources.iter().filter(|other| other.kind == resource.kind && other.name == resource.name);
+            let same =
+                resources.iter().filter(|other| other.kind == resource.kind && other.name == resource.name);
             let result = if same.count() > 1 {
                 let message = "Each resource must appear at most once.";
                 Err(ApiError::new(ErrorCode::INVALID_REQUEST, message))
@@ -210,15 +223,24 @@ fn decide_one<R: Runtime, T>(
 }
 
 /// Handles IncrementalAlterConfigs (KIP-339).
-pub(super) fn alter<R: Runtime>(shared: &Arc<Shared<R>>, request: IncrementalAlterConfigsRequest) -> Reply<R> {
+pub(super) fn alter<R: Runtime>(
+    shared: &Arc<Shared<R>>,
+    request: IncrementalAlterConfigsRequest,
+) -> Reply<R> {
     let resources = request.resources.into_iter().map(|resource| {
-        let op = |config: burnin_wire::kafka::messages::incremental_alter_configs_request::AlterableConfig| {
-            let op = AlterOp::from_id(config.config_operation).ok_or_else(|| {
-                let message = format!("unknown config operation {} (known: 0 to 3)", config.config_operation);
-                ApiError::new(ErrorCode::INVALID_REQUEST, message)
-            })?;
-            Ok(ConfigOp { name: config.name.to_string(), op, value: config.value.map(|value| value.to_string()) })
-        };
+        let op =
+            |config: burnin_wire::kafka::messages::incremental_alter_configs_request::AlterableConfig| {
+                let op = AlterOp::from_id(config.config_operation).ok_or_else(|| {
+                    let message =
+                        format!("unknown config operation {} (known: 0 to 3)", config.config_operation);
+                    ApiError::new(ErrorCode::INVALID_REQUEST, message)
+                })?;
+                Ok(ConfigOp {
+                    name: config.name.to_string(),
+                    op,
+                    value: config.value.map(|value| value.to_string()),
+                })
+            };
         let wanted: Result<Vec<ConfigOp>, ApiError> = resource.configs.into_iter().map(op).collect();
         Altered { kind: resource.resource_type, name: resource.resource_name, wanted }
     });
@@ -235,16 +257,18 @@ pub(super) fn alter<R: Runtime>(shared: &Arc<Shared<R>>, request: IncrementalAlt
                 .with_error_code(code)
                 .with_error_message(message)
         };
-        IncrementalAlterConfigsResponse::default().with_responses(decided.await.into_iter().map(answer).collect())
+        IncrementalAlterConfigsResponse::default()
+            .with_responses(decided.await.into_iter().map(answer).collect())
     })
 }
 
 /// Handles AlterConfigs: what is not named goes back to its default.
 pub(super) fn replace<R: Runtime>(shared: &Arc<Shared<R>>, request: AlterConfigsRequest) -> Reply<R> {
     let resources = request.resources.into_iter().map(|resource| {
-        let set = resource.configs.into_iter().filter_map(|config| {
-            config.value.map(|value| (config.name.to_string(), value.to_string()))
-        });
+        let set = resource
+            .configs
+            .into_iter()
+            .filter_map(|config| config.value.map(|value| (config.name.to_string(), value.to_string())));
         let wanted: Properties = set.collect();
         Altered { kind: resource.resource_type, name: resource.resource_name, wanted }
     });

@@ -31,7 +31,8 @@ pub(super) fn delete<R: Runtime>(shared: &Arc<Shared<R>>, request: DeleteRecords
                     Some(partition) => delete_before(partition, asked.offset).await,
                     None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
                 };
-                let answer = DeleteRecordsPartitionResult::default().with_partition_index(asked.partition_index);
+                let answer =
+                    DeleteRecordsPartitionResult::default().with_partition_index(asked.partition_index);
                 answers.partitions.push(match result {
                     Ok(low_watermark) => answer.with_low_watermark(low_watermark),
                     Err(code) => answer.with_low_watermark(-1).with_error_code(code.code()),

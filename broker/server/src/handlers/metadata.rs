@@ -80,7 +80,11 @@ fn asked(version: i16, request: &MetadataRequest) -> Result<Asked, String> {
         return Ok(Asked::Ids(ids));
     }
     let name = |topic: &burnin_wire::kafka::messages::metadata_request::MetadataRequestTopic| {
-        topic.name.as_ref().map(|name| name.0.clone()).ok_or_else(|| "a topic has neither name nor id".to_owned())
+        topic
+            .name
+            .as_ref()
+            .map(|name| name.0.clone())
+            .ok_or_else(|| "a topic has neither name nor id".to_owned())
     };
     topics.iter().map(name).collect::<Result<_, _>>().map(Asked::Named)
 }
@@ -94,7 +98,13 @@ async fn create_missing<R: Runtime>(shared: &Arc<Shared<R>>, missing: BTreeSet<S
         let drawing = shared.clone();
         let created = shared.controller.commit(move |image: &Image| {
             let topic = NewTopic { name, partitions: -1, replication_factor: -1, ..NewTopic::default() };
-            match create_topics(image, &topic, defaults, || drawing.fresh_id(), |_| drawing.identity.directory_id) {
+            match create_topics(
+                image,
+                &topic,
+                defaults,
+                || drawing.fresh_id(),
+                |_| drawing.identity.directory_id,
+            ) {
                 Ok((_, records)) => (Ok(()), records),
                 Err(error) => (Err(error), Vec::new()),
             }
@@ -127,7 +137,9 @@ fn answer<R: Runtime>(shared: &Shared<R>, client: &Client, version: i16, asked: 
         response.cluster_id = Some(shared.identity.cluster_id.clone());
     }
     response.topics = match asked {
-        Asked::All => image.topics().iter().map(|(name, topic)| known(text(name.as_str()), topic, version)).collect(),
+        Asked::All => {
+            image.topics().iter().map(|(name, topic)| known(text(name.as_str()), topic, version)).collect()
+        }
         Asked::Named(names) => {
             let mut seen = BTreeSet::new();
             let first = names.iter().filter(|name| seen.insert((*name).clone()));
@@ -156,7 +168,9 @@ fn by_name(image: &Image, name: &StrBytes, version: i16) -> MetadataResponseTopi
 }
 
 fn by_id(image: &Image, id: &Uuid, version: i16) -> MetadataResponseTopic {
-    let topic = image.topic_name(id).and_then(|name| image.topic(name).map(|topic| known(text(name), topic, version)));
+    let topic = image
+        .topic_name(id)
+        .and_then(|name| image.topic(name).map(|topic| known(text(name), topic, version)));
     topic.unwrap_or_else(|| {
         MetadataResponseTopic::default()
             .with_error_code(ErrorCode::UNKNOWN_TOPIC_ID.code())

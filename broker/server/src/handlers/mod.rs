@@ -41,7 +41,9 @@ pub(crate) fn handle<R: Runtime>(
         Request::AlterConfigs(request) => configs::replace(shared, request),
         Request::IncrementalAlterConfigs(request) => configs::alter(shared, request),
         Request::DescribeCluster(request) => Reply::Now(cluster::describe(shared, client, version, &request)),
-        Request::DescribeTopicPartitions(request) => Reply::Now(metadata::describe_partitions(shared, request)),
+        Request::DescribeTopicPartitions(request) => {
+            Reply::Now(metadata::describe_partitions(shared, request))
+        }
         Request::DeleteRecords(request) => delete_records::delete(shared, request),
         Request::OffsetForLeaderEpoch(request) => Reply::Now(offsets::for_leader_epoch(shared, request)),
         other => Reply::Close(format!("{} is not served", other.api())),

@@ -32,8 +32,13 @@ struct Found {
 const NOTHING: Found = Found { timestamp: -1, offset: -1 };
 
 /// Handles ListOffsets: in a future when a timestamp has to be looked up.
-pub(super) fn list<R: Runtime>(shared: &Arc<Shared<R>>, version: i16, request: ListOffsetsRequest) -> Reply<R> {
-    let is_lookup = |partition: &ListOffsetsPartition| partition.timestamp >= 0 || partition.timestamp == MAX_TIMESTAMP;
+pub(super) fn list<R: Runtime>(
+    shared: &Arc<Shared<R>>,
+    version: i16,
+    request: ListOffsetsRequest,
+) -> Reply<R> {
+    let is_lookup =
+        |partition: &ListOffsetsPartition| partition.timestamp >= 0 || partition.timestamp == MAX_TIMESTAMP;
     let lookups = request.topics.iter().any(|topic| topic.partitions.iter().any(is_lookup));
     let shared = shared.clone();
     let mut answering = Box::pin(async move { answer(&shared, version, request).await.into() });
@@ -48,14 +53,19 @@ pub(super) fn list<R: Runtime>(shared: &Arc<Shared<R>>, version: i16, request: L
     }
 }
 
-async fn answer<R: Runtime>(shared: &Shared<R>, version: i16, request: ListOffsetsRequest) -> ListOffsetsResponse {
+async fn answer<R: Runtime>(
+    shared: &Shared<R>,
+    version: i16,
+    request: ListOffsetsRequest,
+) -> ListOffsetsResponse {
     let mut response = ListOffsetsResponse::default();
     for topic in request.topics {
         let served = shared.partitions.read().topic(&topic.name.0);
         let mut answers = ListOffsetsTopicResponse::default().with_name(topic.name);
         for asked in topic.partitions {
             let partition = served.as_ref().and_then(|topic| topic.partition(asked.partition_index));
-            let mut answer = ListOffsetsPartitionResponse::default().with_partition_index(asked.partition_index);
+            let mut answer =
+                ListOffsetsPartitionResponse::default().with_partition_index(asked.partition_index);
             let found = match partition {
                 Some(partition) => find(partition, version, &asked).await.map(|found| (found, partition)),
                 None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
@@ -130,15 +140,20 @@ fn visible<R: Runtime>(partition: &Partition<R>, found: Option<(i64, i64)>) -> F
 }
 
 /// Answers OffsetForLeaderEpoch (KIP-320): where an epoch ended in this leader's log.
-pub(super) fn for_leader_epoch<R: Runtime>(shared: &Shared<R>, request: OffsetForLeaderEpochRequest) -> Response {
+pub(super) fn for_leader_epoch<R: Runtime>(
+    shared: &Shared<R>,
+    request: OffsetForLeaderEpochRequest,
+) -> Response {
     let mut response = OffsetForLeaderEpochResponse::default();
     for topic in request.topics {
         let served = shared.partitions.read().topic(&topic.topic.0);
         let mut answers = OffsetForLeaderTopicResult::default().with_topic(topic.topic);
         for asked in topic.partitions {
             let partition = served.as_ref().and_then(|topic| topic.partition(asked.partition));
-            let mut answer =
-                EpochEndOffset::default().with_partition(asked.partition).with_leader_epoch(-1).with_end_offset(-1);
+            let mut answer = EpochEndOffset::default()
+                .with_partition(asked.partition)
+                .with_leader_epoch(-1)
+                .with_end_offset(-1);
             let checked = match partition {
                 None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
                 Some(partition) => {

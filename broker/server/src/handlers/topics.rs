@@ -50,8 +50,10 @@ fn new_topic(topic: &CreatableTopic) -> NewTopic {
     let assignments = topic.assignments.iter().map(|assignment| {
         (assignment.partition_index, assignment.broker_ids.iter().map(|broker| broker.0).collect())
     });
-    let configs =
-        topic.configs.iter().map(|config| (config.name.to_string(), config.value.as_ref().map(|v| v.to_string())));
+    let configs = topic
+        .configs
+        .iter()
+        .map(|config| (config.name.to_string(), config.value.as_ref().map(|v| v.to_string())));
     NewTopic {
         name: topic.name.0.to_string(),
         partitions: topic.num_partitions,
@@ -62,7 +64,11 @@ fn new_topic(topic: &CreatableTopic) -> NewTopic {
 }
 
 /// Handles CreateTopics.
-pub(super) fn create<R: Runtime>(shared: &Arc<Shared<R>>, version: i16, request: CreateTopicsRequest) -> Reply<R> {
+pub(super) fn create<R: Runtime>(
+    shared: &Arc<Shared<R>>,
+    version: i16,
+    request: CreateTopicsRequest,
+) -> Reply<R> {
     let topics: Vec<NewTopic> = request.topics.iter().map(new_topic).collect();
     let (validate_only, shared) = (request.validate_only, shared.clone());
     changing(async move {
@@ -144,7 +150,8 @@ fn effective_configs<R: Runtime>(shared: &Shared<R>, topic: &NewTopic) -> Vec<Cr
     let layers = shared.layers(&image);
     let config = |definition: &burnin_core::config::TopicDefinition| {
         let (value, candidates) = definition.resolve(&layers, &overrides);
-        let source = candidates.first().map_or(burnin_core::config::Source::Default, |candidate| candidate.source);
+        let source =
+            candidates.first().map_or(burnin_core::config::Source::Default, |candidate| candidate.source);
         CreatableTopicConfigs::default()
             .with_name(StrBytes::from_static_str(definition.definition.name))
             .with_value(Some(text(value)))
@@ -160,7 +167,11 @@ enum Doomed {
 }
 
 /// Handles DeleteTopics, by name and by id (KIP-516).
-pub(super) fn delete<R: Runtime>(shared: &Arc<Shared<R>>, version: i16, request: DeleteTopicsRequest) -> Reply<R> {
+pub(super) fn delete<R: Runtime>(
+    shared: &Arc<Shared<R>>,
+    version: i16,
+    request: DeleteTopicsRequest,
+) -> Reply<R> {
     let mut doomed: Vec<Doomed> = request.topic_names.into_iter().map(|name| Doomed::Name(name.0)).collect();
     for topic in request.topics {
         match topic.name {
@@ -216,10 +227,13 @@ fn delete_one(
     }
     let result = match id {
         _ if !enabled => {
-            let code = if version < 3 { ErrorCode::INVALID_REQUEST } else { ErrorCode::TOPIC_DELETION_DISABLED };
+            let code =
+                if version < 3 { ErrorCode::INVALID_REQUEST } else { ErrorCode::TOPIC_DELETION_DISABLED };
             Err(ApiError::new(code, "Topic deletion is disabled."))
         }
-        Some(id) if !seen.insert(id) => Err(ApiError::new(ErrorCode::INVALID_REQUEST, "Duplicate topic name or id.")),
+        Some(id) if !seen.insert(id) => {
+            Err(ApiError::new(ErrorCode::INVALID_REQUEST, "Duplicate topic name or id."))
+        }
         Some(id) => delete_topic(&draft.image, id).map(|records| draft.add(records)),
         None => Err(ApiError::new(unknown, "This server does not host this topic-partition.")),
     };
@@ -232,7 +246,10 @@ fn delete_one(
 }
 
 /// Handles CreatePartitions.
-pub(super) fn create_partitions<R: Runtime>(shared: &Arc<Shared<R>>, request: CreatePartitionsRequest) -> Reply<R> {
+pub(super) fn create_partitions<R: Runtime>(
+    shared: &Arc<Shared<R>>,
+    request: CreatePartitionsRequest,
+) -> Reply<R> {
     let validate_only = request.validate_only;
     let wanted: Vec<NewPartitions> = request
         .topics
@@ -266,7 +283,8 @@ pub(super) fn create_partitions<R: Runtime>(shared: &Arc<Shared<R>>, request: Cr
             }
             (results, if validate_only { Vec::new() } else { draft.records })
         });
-        let results = decided.await.unwrap_or_else(|error| names.iter().map(|_| Err(error.clone())).collect());
+        let results =
+            decided.await.unwrap_or_else(|error| names.iter().map(|_| Err(error.clone())).collect());
         let answers = names.into_iter().zip(results).map(|(name, result)| {
             let (code, message) = outcome(&result);
             CreatePartitionsTopicResult::default()
