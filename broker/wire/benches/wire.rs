@@ -16,12 +16,12 @@ use burnin_wire::kafka::messages::produce_request::{PartitionProduceData, TopicP
 use burnin_wire::kafka::messages::{
     FetchResponse, MetadataRequest, ProduceRequest, ProduceResponse, TopicName, metadata_request,
 };
-use burnin_wire::kafka::protocol::Decodable;
 use burnin_wire::{
     Api, Request, RequestHeader, Response, StrBytes, decode_request, decode_response, encode_fetch_response,
     encode_request, encode_response,
 };
 use bytes::{Buf, Bytes, BytesMut};
+use kafka_protocol::protocol::Decodable;
 
 fn main() {
     println!("{:<52} {:>10} {:>14}", "operation", "ns", "rate");
