@@ -2,7 +2,8 @@
 //! `cargo run --release -p burnin-bench --bin <name>`. Rivals run in the same process, in turn, and ratios are
 //! of medians: a shared machine moves both.
 
-use std::time::{Duration, Instant};
+use rustix::time::{ClockId, clock_gettime};
+use std::time::Instant;
 
 /// How a benchmark prints what it measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -13,11 +14,25 @@ pub enum Format {
     Json,
 }
 
-/// The wall time that `work` took, with its output.
-pub fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
-    let began = Instant::now();
+/// What a piece of work took.
+#[derive(Clone, Copy, Debug)]
+pub struct Spent {
+    /// Seconds on the clock.
+    pub wall: f64,
+    /// Seconds of this thread's processor time: the same on an idle machine, less on a busy one.
+    pub cpu: f64,
+}
+
+/// What `work` took, with its output. Only this thread's processor time counts.
+pub fn timed<T>(work: impl FnOnce() -> T) -> (Spent, T) {
+    let (wall, cpu) = (Instant::now(), thread_seconds());
     let output = work();
-    (began.elapsed(), output)
+    (Spent { wall: wall.elapsed().as_secs_f64(), cpu: thread_seconds() - cpu }, output)
+}
+
+fn thread_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// The median; the upper one of two. Panics when there is nothing.
