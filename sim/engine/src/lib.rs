@@ -10,7 +10,7 @@
 //! | `handle.rs` | the control plane: nodes, faults, the clock, the trace |
 //! | `world.rs` | the state behind one lock |
 //! | `executor.rs` | the ready list, from which the seed picks |
-//! | `task.rs` | spawned tasks and their handles |
+//! | `task.rs`, `panics.rs` | spawned tasks and their handles; where they panicked |
 //! | `timers.rs` | the event queue and timers |
 //! | `node.rs` | machines and processes: start, kill, power loss, pause |
 //! | `clock.rs` | wall clocks that jump and drift |
@@ -26,6 +26,7 @@ mod handle;
 mod latency;
 mod net;
 mod node;
+mod panics;
 mod runtime;
 mod seed;
 mod sim;

@@ -243,7 +243,7 @@ pub(crate) fn stop(world: &World, node: SimNode, how: Stop) -> FaultResult<Power
 /// Drops a future; a panic in one of its destructors fails the run.
 pub(crate) fn drop_future(world: &World, node: SimNode, future: BoxFuture) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(future))) {
-        let message = crate::task::panic_message(&*panic);
+        let message = crate::panics::message(&*panic);
         world.with(|s| s.crash(node, "a task that was dropped", message));
     }
 }

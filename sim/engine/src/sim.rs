@@ -2,10 +2,10 @@
 
 use crate::executor::{Gone, Picked, Role};
 use crate::handle::SimHandle;
-use crate::latency::Latency;
+use crate::latency::{Latency, nanos};
 use crate::net::LinkModel;
 use crate::node::{self, NodeSpec, SimNode, Stop};
-use crate::task::panic_message;
+use crate::panics;
 use crate::trace::{Trace, TraceKind};
 use crate::world::{Current, State, World, set_current};
 use burnin_runtime::Instant;
@@ -101,6 +101,7 @@ pub struct Sim {
 impl Sim {
     /// A world with its control node. Equal seeds and configurations give equal worlds.
     pub fn new(seed: u64, config: SimConfig) -> Sim {
+        panics::watch();
         let world = World::new(seed, config);
         world.with(|s| s.add_node(NodeSpec::control()));
         Sim { world }
@@ -160,7 +161,7 @@ impl Sim {
                     Poll::Ready(output) => Polled::Output(output),
                 })),
             };
-            let outcome = outcome.unwrap_or_else(|panic| Polled::Panicked(panic_message(&*panic)));
+            let outcome = outcome.unwrap_or_else(|panic| Polled::Panicked(panics::message(&*panic)));
             let ended = match outcome {
                 Polled::Pending => false,
                 Polled::Ended => true,
@@ -218,7 +219,7 @@ impl State {
             }
             match self.queue.next_at() {
                 None => return Next::Fail(self.deadlock()),
-                Some(at) if at > self.config.time_max.as_nanos() as u64 => {
+                Some(at) if at > nanos(self.config.time_max) => {
                     let (at, event) = self.place();
                     return Next::Fail(SimError::TimeLimit { at, event });
                 }

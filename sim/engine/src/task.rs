@@ -2,6 +2,7 @@
 
 use crate::executor::{BoxFuture, Role, TaskId};
 use crate::node::SimNode;
+use crate::panics;
 use crate::world::World;
 use burnin_runtime::TaskError;
 use parking_lot::Mutex;
@@ -70,7 +71,7 @@ where
         let mut future = pin!(future);
         let output = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
             Ok(poll) => poll.map(Ok),
-            Err(panic) => Poll::Ready(Err(panic_message(&*panic))),
+            Err(panic) => Poll::Ready(Err(panics::message(&*panic))),
         });
         match output.await {
             Ok(output) => {
@@ -89,17 +90,6 @@ where
     });
     drop(body);
     SimTask { join, world: world.clone(), id, detached: false }
-}
-
-/// What a panic said.
-pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    if let Some(message) = panic.downcast_ref::<&str>() {
-        (*message).to_owned()
-    } else if let Some(message) = panic.downcast_ref::<String>() {
-        message.clone()
-    } else {
-        "a panic without a message".to_owned()
-    }
 }
 
 impl<T: Send + 'static> Future for SimTask<T> {

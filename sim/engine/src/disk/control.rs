@@ -52,7 +52,8 @@ impl DiskControl {
         })
     }
 
-    /// From now on no operation ends, for a while or until [`DiskControl::heal`]; then all of them do.
+    /// From now on no operation ends, for a while or until [`DiskControl::heal`] or a power loss; then all of
+    /// them do.
     pub fn hang(&self, duration: Option<Duration>) {
         self.fault(1, |s| {
             let now = s.now;
