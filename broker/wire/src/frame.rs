@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::api::{Api, Request, Response};
 use crate::fetch::encode_fetch_response;
 use crate::parts::Parts;
-use crate::schema::{self, Direction};
+use crate::schema::{self, Direction, WalkError};
 
 /// What a request says before its body.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,8 +41,8 @@ pub enum ResponseError {
     Malformed { api: Api, version: i16, reason: String },
 }
 
-/// Decodes one request frame, given without its length. Never panics and never allocates more than
-/// [`crate::memory_max`] of the frame's length, whatever the bytes are.
+/// Decodes one request frame, given without its length. Whatever the bytes are, it does not panic, and it allocates
+/// at most [`crate::memory_max`] of the frame's length, besides the text of an error.
 pub fn decode_request(frame: Bytes) -> Result<(RequestHeader, Request), RequestError> {
     let malformed = |reason: String| RequestError::Malformed(reason);
     if frame.len() < 8 {
@@ -62,8 +62,16 @@ pub fn decode_request(frame: Bytes) -> Result<(RequestHeader, Request), RequestE
         schema::skip_tags(&mut body)
             .map_err(|error| malformed(format!("{api} v{version} header: {error}")))?;
     }
-    schema::check(api, Direction::Request, version, &body)
-        .map_err(|error| malformed(format!("{api} v{version}: {error}")))?;
+    let checked = match schema::check(api, Direction::Request, version, &body) {
+        // Kafka's parser never looks at bytes behind the body, and clients rely on it: librdkafka 2.16 sends three
+        // of them with a Metadata request for all topics.
+        Err(WalkError::Trailing { left }) => {
+            body.truncate(body.len() - left);
+            schema::check(api, Direction::Request, version, &body)
+        }
+        checked => checked,
+    };
+    checked.map_err(|error| malformed(format!("{api} v{version}: {error}")))?;
     let request = Request::decode(api, version, &mut body)
         .map_err(|error| malformed(format!("{api} v{version}: {}", error.0)))?;
     Ok((RequestHeader { api, version, correlation_id, client_id }, request))

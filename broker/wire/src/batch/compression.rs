@@ -7,7 +7,9 @@
 //! | lz4 | frame format, independent blocks of 64 KiB, no checksums of content |
 //! | zstd | one frame, level 3 |
 //!
-//! Decompression stops at a bound that the caller gives, so that a small batch cannot take much memory.
+//! Decompression stops at a bound that the caller gives, so that a small batch cannot take much memory. A codec's own
+//! buffers come on top of it, and the batch says how large they are: two blocks for lz4, at most 16 MiB; the window
+//! for zstd, at most 128 MiB, of which the system provides what is really decompressed.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -242,6 +244,21 @@ mod tests {
                 Err(BatchError::TooLarge { max: 100_000 }),
                 "{codec}"
             );
+        }
+    }
+
+    #[test]
+    fn blocks_of_lz4_take_no_more_than_they_may() {
+        let records = [7u8; 100];
+        for block_size in [BlockSize::Max64KB, BlockSize::Max4MB] {
+            let mut encoder =
+                FrameEncoder::with_frame_info(FrameInfo::new().block_size(block_size), Vec::new());
+            encoder.write_all(&records).unwrap();
+            let frame = encoder.finish().unwrap();
+            let (read, taken) =
+                crate::testing::alloc::peak(|| Compression::Lz4.decompress(&frame, 1000).unwrap());
+            assert_eq!(read, records);
+            assert!(taken <= 16 << 20, "{block_size:?}: {taken} bytes");
         }
     }
 

@@ -304,8 +304,8 @@ fn mutated_batches_end_in_ok_or_err_within_the_bound() {
             let Ok(records) = records_with_max(&batch, DECOMPRESSED) else { return false };
             records.iter().all(|record| record.is_ok())
         });
-        // Two megabytes for the tables and windows of a codec: lz4 holds two blocks of what its header says.
-        assert!(taken <= 2 * DECOMPRESSED + (18 << 20), "round {round}: {taken} bytes");
+        // Growing by half leaves both halves for a moment, and a codec has its own buffers.
+        assert!(taken <= 2 * DECOMPRESSED + (16 << 20), "round {round}: {taken} bytes");
         most = most.max(taken);
         read_to_the_end += usize::from(complete);
         accepted += usize::from(validate_produce(&batch, &limits).is_ok());
