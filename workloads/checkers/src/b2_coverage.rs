@@ -224,38 +224,37 @@ impl<'a> Judge<'a> {
             let Some(slot) = slots.get_mut(id as usize) else { continue };
             for group in slot.acked.iter().filter(|group| group.phase < phase) {
                 let missing = group.set.minus(&slot.found);
-                findings.checked(group.set.count() - missing.count());
-                // (Of a plain producer's record another copy may be the one that is there.)
-                if group.generation < generation && self.facts.slot(id).idempotent {
-                    let present = group.set.minus(&missing);
-                    if let Some(last) = present.end().checked_sub(1)
-                        && let Some(ack) = self.partition.ack_of(id, last)
-                    {
-                        let offset = ack.base + (last - ack.first_seq) as i64;
-                        let rec = Rec(self.facts.slot(id).producer.0, last);
-                        let best = survivors.entry(group.generation).or_insert((offset, rec));
-                        if best.0 < offset {
-                            *best = (offset, Rec(self.facts.slot(id).producer.0, last));
-                        }
-                    }
-                }
+                let present = group.set.minus(&missing);
+                findings.checked(present.count());
                 let missing = self.not_removed(id, &missing.minus(&slot.reported), &slot.found);
-                if missing.is_empty() {
-                    continue;
-                }
                 if group.generation == generation {
                     self.lost(findings, id, &missing, &slot.seen);
                     missing.spans().iter().for_each(|span| slot.reported.insert(span.0, span.1));
-                } else {
-                    self.holes(findings, id, &missing, &group.set.minus(&missing));
-                    losses.push((group.generation, id, missing));
+                    continue;
                 }
+                if let Some((offset, rec)) = self.last_survivor(id, &present) {
+                    let best = survivors.entry(group.generation).or_insert((offset, rec));
+                    if best.0 < offset {
+                        *best = (offset, rec);
+                    }
+                }
+                self.holes(findings, id, &missing, &present);
+                losses.push((group.generation, id, missing));
             }
         }
         for (generation, id, missing) in losses {
             let Some((survivor, rec)) = survivors.get(&generation) else { continue };
-            self.holes_below(findings, id, &missing, *survivor, rec);
+            self.holes_below(findings, id, &missing, *survivor, *rec);
         }
+    }
+
+    /// The last of `present`, an earlier generation's records that are still there, and its offset if it is known. (Of
+    /// a plain producer's record another copy may be the one that is there.)
+    fn last_survivor(&self, id: u32, present: &IntervalSet) -> Option<(i64, Rec)> {
+        let slot = self.facts.slot(id);
+        let last = present.end().checked_sub(1).filter(|_| slot.idempotent)?;
+        let ack = self.partition.ack_of(id, last)?;
+        Some((ack.base + (last - ack.first_seq) as i64, Rec(slot.producer.0, last)))
     }
 
     /// What of `missing` was not removed from the front.
@@ -326,14 +325,7 @@ impl<'a> Judge<'a> {
     }
 
     /// The same across producers, as far as kept acknowledgements tell the offsets.
-    fn holes_below(
-        &self,
-        findings: &mut Findings,
-        id: u32,
-        missing: &IntervalSet,
-        survivor: i64,
-        kept: &Rec,
-    ) {
+    fn holes_below(&self, findings: &mut Findings, id: u32, missing: &IntervalSet, survivor: i64, kept: Rec) {
         if self.facts.slot(id).producer.0 == kept.0 && self.facts.slot(id).idempotent {
             return;
         }

@@ -14,6 +14,7 @@ impl fmt::Display for At {
 }
 
 /// A record's identity: `producer 2's record 20417`.
+#[derive(Clone, Copy, Debug)]
 pub struct Rec(pub u32, pub u64);
 
 impl fmt::Display for Rec {

@@ -190,6 +190,7 @@ pub fn simulate(seed: u64, flush: Flush, steps: usize) -> History {
     world.recovered();
     (0..steps).for_each(|_| world.step());
     // One acknowledged record at least, whatever the dice said.
+    world.settle();
     world.invoke(0);
     world.settle();
     world.final_read();
@@ -340,7 +341,8 @@ impl World {
                     outcome: Outcome::Applied,
                     base_offset: told.then_some(base),
                 });
-                if op.acks != Acks::None && op.generation == self.generation {
+                // (Without an offset, a record at the log's start may have been removed from the front.)
+                if told && op.generation == self.generation {
                     let promised =
                         (0..u64::from(op.count)).map(|i| (op.producer, op.seq + i, base + i as i64));
                     self.history.promised.extend(promised);
