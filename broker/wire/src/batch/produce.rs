@@ -72,6 +72,9 @@ pub struct ProduceError {
 /// Two rules are stricter than Kafka's: offset deltas must count up from 0 (Kafka rewrites such batches, and
 /// no client since 0.11 sends them), and a batch that says LogAppendTime is always refused.
 pub fn validate_produce(records: &[u8], limits: &ProduceLimits) -> Result<Validated, ProduceError> {
+    if records.is_empty() {
+        return Err(ProduceError::new(ErrorCode::INVALID_RECORD, "no record batch".to_owned()));
+    }
     let header = BatchHeader::parse(records).map_err(ProduceError::from_batch)?;
     check_header(&header, records.len(), limits)?;
     verify_crc(records).map_err(ProduceError::from_batch)?;

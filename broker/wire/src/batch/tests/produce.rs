@@ -57,7 +57,8 @@ fn bytes_that_changed_on_the_way_are_corrupt() {
         let known = [ErrorCode::CORRUPT_MESSAGE, ErrorCode::INVALID_RECORD];
         assert!(known.contains(&error.code), "byte {at}: {error}");
     }
-    for cut in 0..batch.len() {
+    assert_eq!(validate_produce(&[], &limits).unwrap_err().code, ErrorCode::INVALID_RECORD);
+    for cut in 1..batch.len() {
         assert_eq!(validate_produce(&batch[..cut], &limits).unwrap_err().code, ErrorCode::CORRUPT_MESSAGE);
     }
     let two = [&batch[..], &batch[..]].concat();
