@@ -89,7 +89,9 @@ fn banned(source: &Source, path: &CodePath) -> Option<Finding> {
         return None;
     }
     let ban = BANS.iter().find(|ban| contains(&path.segments, ban.path))?;
-    source.finding(path.line, ban.rule, format!("`{name}` goes around the runtime: {}", ban.instead))
+    let (rule, instead) = (ban.rule, ban.instead);
+    let escape = format!("(or say `// tidy: allow({rule}): why`)");
+    source.finding(path.line, rule, format!("`{name}` goes around the runtime: {instead} {escape}"))
 }
 
 fn contains(segments: &[String], banned: &str) -> bool {

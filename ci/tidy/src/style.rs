@@ -47,7 +47,8 @@ pub fn mutants(source: &Source) -> Vec<Finding> {
 }
 
 /// A lint is expected with a reason, and not allowed: an expectation that no longer holds is reported. Within
-/// a macro, whose expansions differ, a lint may be allowed, with a reason too.
+/// a macro, and in a module that several tests share, what holds differs from one use to the next: there a
+/// lint may be allowed, with a reason too.
 pub fn reasons(source: &Source) -> Vec<Finding> {
     let tokens = source.tokens();
     let macros = macro_lines(tokens);
@@ -59,9 +60,9 @@ pub fn reasons(source: &Source) -> Vec<Finding> {
             continue;
         }
         let line = tokens[at].line;
-        let in_macro = macros.iter().any(|&(from, to)| (from..=to).contains(&line));
+        let differs = source.is_test(line) || macros.iter().any(|&(from, to)| (from..=to).contains(&line));
         let message = match tokens.get(open + 1).and_then(Token::ident) {
-            Some("allow") if !in_macro => {
+            Some("allow") if !differs => {
                 "use `#[expect(..., reason = \"...\")]`: it tells when it is no longer needed"
             }
             Some("allow" | "expect") if !has_reason(&tokens[open..]) => "say why: `reason = \"...\"`",
@@ -129,5 +130,6 @@ mod tests {
         assert_eq!(lines(reasons, "a.rs", text), [1, 2]);
         let text = "macro_rules! m { () => {\n#[allow(a, reason = \"b\")]\n#[allow(a)]\n} }\n#[allow(a, reason = \"b\")]";
         assert_eq!(lines(reasons, "a.rs", text), [3, 5]);
+        assert_eq!(lines(reasons, "a/tests/common/mod.rs", text), [3]);
     }
 }
