@@ -90,7 +90,11 @@ async fn stop(broker: &Broker<TokioRuntime>) -> ExitCode {
 fn greet(broker: &Broker<TokioRuntime>, data_dir: PathBuf) {
     let address = broker.listen_addr();
     let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
-    println!("burnin-broker listens on {address}, data in {}, cluster {}", data_dir.display(), broker.cluster_id());
+    println!(
+        "burnin-broker listens on {address}, data in {}, cluster {}",
+        data_dir.display(),
+        broker.cluster_id()
+    );
     println!("  produce:  echo hello | kcat -b {address} -t test -P");
     println!("  consume:  kcat -b {address} -t test -C");
 }

@@ -49,9 +49,9 @@ impl Options {
             Ok::<(), String>(())
         };
         for pair in &self.overrides {
-            let (name, value) = pair
-                .split_once('=')
-                .ok_or_else(|| format!("--override {pair}: expected KEY=VALUE, for instance num.partitions=3"))?;
+            let (name, value) = pair.split_once('=').ok_or_else(|| {
+                format!("--override {pair}: expected KEY=VALUE, for instance num.partitions=3")
+            })?;
             set(name.trim(), value.trim(), &format!("--override {pair}"))?;
         }
         if let Some(data) = &self.data {
@@ -61,7 +61,8 @@ impl Options {
             let listeners = self.with_port(&config, port);
             config = config.with("listeners", &listeners).map_err(|error| format!("--port: {error}"))?;
         }
-        let root = std::env::current_dir().map_err(|error| format!("failed to find the current directory: {error}"))?;
+        let root = std::env::current_dir()
+            .map_err(|error| format!("failed to find the current directory: {error}"))?;
         Ok(Settings { config, root })
     }
 
