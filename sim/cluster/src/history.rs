@@ -2,9 +2,10 @@
 
 use burnin_checkers::CheckSet;
 use burnin_history::{Event, Moment, Outcome, Sink};
-use burnin_runtime::Observation;
+use burnin_runtime::{Instant, Observation};
 use burnin_scenario::{CheckKind, Plan, StopOn};
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -20,6 +21,8 @@ pub(crate) struct History {
     pub stop_early: Arc<Notify>,
     last: Moment,
     counts: BTreeMap<u64, u32>,
+    /// Where every event is written down, for people.
+    text: Option<Box<dyn Write + Send>>,
 }
 
 impl History {
@@ -33,7 +36,13 @@ impl History {
             stop_early: Arc::new(Notify::new()),
             last: 0,
             counts: BTreeMap::new(),
+            text: None,
         }
+    }
+
+    /// Has every event written down, one per line.
+    pub fn write_to(&mut self, text: Box<dyn Write + Send>) {
+        self.text = Some(text);
     }
 
     /// The moment of the last event.
@@ -76,6 +85,10 @@ impl History {
 impl Sink for History {
     fn record(&mut self, at: Moment, event: &Event<'_>) {
         self.last = at;
+        if let Some(text) = &mut self.text {
+            // A history that cannot be written down is no reason to end a run.
+            let _ = writeln!(text, "{} {event:?}", Instant::from_nanos(at));
+        }
         self.count(event);
         let before = self.stop_on != StopOn::Never && self.checks.violated();
         self.checks.record(at, event);

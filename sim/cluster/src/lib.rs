@@ -38,7 +38,7 @@ use world::World;
 pub struct RunOptions {
     /// Whether the planted bug of the plan's expectation is armed.
     pub armed: bool,
-    /// Where the nodes' logs go.
+    /// Where the nodes' logs go; the history goes next to them, into a file that ends with `.history`.
     pub log: Option<PathBuf>,
     /// The events of the trace to write down: the first, and the one behind the last.
     pub window: Option<(u64, u64)>,
@@ -83,7 +83,16 @@ fn run_here(plan: &Plan, options: &RunOptions) -> RunOutput {
             }
         })));
     }
-    let history = Arc::new(Mutex::new(History::new(plan)));
+    let mut history = History::new(plan);
+    let mut skipped = None;
+    if let Some(log) = &options.log {
+        // tidy: allow(disk): a run's history is written outside of the simulated world
+        match std::fs::File::create(log.with_extension("history")) {
+            Ok(file) => history.write_to(Box::new(std::io::BufWriter::new(file))),
+            Err(error) => skipped = Some(format!("no history was written: {error}")),
+        }
+    }
+    let history = Arc::new(Mutex::new(history));
     let world = World::new(handle.clone(), plan, options.armed, history.clone());
     logs::set_names(world.names());
     let ended: Result<Ended, SimError> = sim.block_on(phases::run(world.clone(), plan.clone()));
@@ -95,7 +104,8 @@ fn run_here(plan: &Plan, options: &RunOptions) -> RunOutput {
     };
     handle.set_trace_sink(None);
     let mut history = history.lock();
-    let report = report::of_run(plan, &world, &mut history, ended, &measured);
+    let mut report = report::of_run(plan, &world, &mut history, ended, &measured);
+    report.skipped.extend(skipped);
     drop(history);
     drop(sim);
     let window = std::mem::take(&mut *window.lock());

@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Mutex;
@@ -36,7 +35,8 @@ impl FormatTime for SimulatedTime {
 
 /// A subscriber that writes to a new file. `BURNIN_LOG` filters; everything from `info` on by default.
 pub(crate) fn to_file(path: &Path) -> io::Result<impl Subscriber + Send + Sync + use<>> {
-    let file = File::create(path)?; // tidy: allow(files): a run's log is written outside of the simulated world
+    // tidy: allow(disk): a run's log is written outside of the simulated world
+    let file = std::fs::File::create(path)?;
     let filter = EnvFilter::try_from_env("BURNIN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     Ok(tracing_subscriber::fmt()
         .with_env_filter(filter)

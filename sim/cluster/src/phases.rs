@@ -59,6 +59,7 @@ pub(crate) async fn run(world: World, plan: Plan) -> Ended {
 
 async fn phases(world: &World, plan: &Plan, injector: &mut Injector<'_, World>, ended: &mut Ended) {
     world.topology().introduce(&world.recorder());
+    world.announce_retention(plan);
     if let Err(why) = injector.boot() {
         ended.unproven = Some(why.to_string());
         return;

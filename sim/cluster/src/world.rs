@@ -6,7 +6,7 @@ use burnin_engine::{DiskModel, Latency, NodeSpec, SimHandle, SimRuntime};
 use burnin_faults::{Broker as Member, Cast, Cluster, Stopped};
 use burnin_history::{Event, FaultEvent, Flush, NodeId};
 use burnin_runtime::{Mutant, Mutants, Observation, Probe, ProbeSink, Runtime, timeout};
-use burnin_scenario::{Durability, DurRange, Plan};
+use burnin_scenario::{Action, Durability, DurRange, Plan};
 use burnin_server::{Broker, BrokerConfig};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -123,6 +123,23 @@ impl World {
     /// How often the armed mutant's line was reached.
     pub fn mutant_reached(&self) -> u64 {
         self.0.mutants.reached()
+    }
+
+    /// Tells the history of which partitions retention may remove the beginning: by time it always may (seven
+    /// days, unless set otherwise), but a run is shorter than that unless its wall clock jumps.
+    pub fn announce_retention(&self, plan: &Plan) {
+        let jumps = plan.schedule.iter().any(|fault| matches!(fault.action, Action::ClockJump { .. } | Action::ClockDrift { .. }));
+        let limited = |properties: &BTreeMap<String, String>| {
+            properties.keys().any(|name| name.contains("retention.ms") || name.contains("retention.bytes"))
+        };
+        for topic in &plan.topology.topic {
+            let broker = plan.topology.properties.keys().any(|name| name.starts_with("log.retention."));
+            if jumps || broker || limited(&topic.config) {
+                for part in self.0.topology.parts_of(&[&topic.name]) {
+                    self.0.recorder.record(&Event::RetentionEnabled { tp: part.tp });
+                }
+            }
+        }
     }
 
     /// Kafka requests that were answered to clients.
