@@ -39,16 +39,6 @@ impl OffsetIndex {
         OffsetIndex { base, entries: Vec::new() }
     }
 
-    /// How many entries there are.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// Whether a file of `bytes_max` can take no more.
     pub fn is_full(&self, bytes_max: u32) -> bool {
         self.entries.len() >= bytes_max as usize / OFFSET_ENTRY_BYTES
@@ -147,16 +137,6 @@ impl TimeIndex {
     /// An empty index of the segment that begins at `base`.
     pub fn new(base: i64) -> Self {
         TimeIndex { base, entries: Vec::new() }
-    }
-
-    /// How many entries there are.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
     }
 
     /// Whether a file of `bytes_max` can take no more; one slot is reserved for the entry at the roll.
@@ -288,7 +268,7 @@ mod tests {
     fn truncation_drops_entries_from_the_offset_on() {
         let mut index = three();
         index.truncate_to(119);
-        assert_eq!(index.len(), 1);
+        assert_eq!(index.entries.len(), 1);
         index.append(130, 8400);
     }
 

@@ -13,9 +13,11 @@
 //! | `writer.rs` | group commit, rolling, checkpoints |
 //! | `ops.rs` | truncation, deletion, retention, shutdown, on the writer |
 //! | `load.rs`, `scan.rs` | recovery |
+//! | `audit.rs` | what recovery concluded, compared with the log, when somebody listens |
 //! | `index.rs`, `epochs.rs`, `producers.rs`, `segment.rs`, `tail.rs` | the state, pure |
 //! | `checkpoint.rs`, `snapshot.rs`, `files.rs` | Kafka's formats and names, pure |
 
+mod audit;
 mod checkpoint;
 mod config;
 mod dir;

@@ -14,6 +14,7 @@
 //! One limit: acknowledged data above the last *written* recovery point (`checkpoint_interval_ms` ago at most,
 //! if the medium damages it) cannot be told from a torn tail.
 
+use crate::audit::audit;
 use crate::checkpoint::{decode_epochs, decode_partition_metadata};
 use crate::config::LogConfig;
 use crate::disk::{read_file, remove_file, write_file};
@@ -64,7 +65,8 @@ pub(crate) async fn load<R: Runtime>(
     known: &Known<'_>,
 ) -> Result<Loaded<<R::Disk as Disk>::File>, LogError> {
     let (dir, now_ms) = (known.dir, runtime.wall_ms());
-    let files = list_files(runtime, dir).await?;
+    let mut files = list_files(runtime, dir).await?;
+    let mut changed = remove_old_segments(runtime, known, &mut files).await?;
     let mut topic_id = Uuid::nil();
     if let Some(content) = read_file(runtime, &dir.join(PARTITION_METADATA)).await? {
         match decode_partition_metadata(&content) {
@@ -74,9 +76,6 @@ pub(crate) async fn load<R: Runtime>(
         }
     }
     let mut segments = load_segments(runtime, known, &files).await?;
-    let mut changed = false;
-
-    // records below the log start are gone for good, also when their removal was not finished
     let start = known.log_start.max(segments.list.first().map_or(0, |segment| segment.base));
     if start > segments.end || segments.list.is_empty() {
         for segment in segments.list.drain(..) {
@@ -86,10 +85,6 @@ pub(crate) async fn load<R: Runtime>(
         segments.list.push(Segment::new(start, now_ms));
         segments.damage.clear();
         (segments.end, segments.scanned_from, changed) = (start, start, true);
-    }
-    while segments.list.get(1).is_some_and(|next| next.base <= start) {
-        remove_segment(runtime, dir, segments.list.remove(0).base).await?;
-        changed = true;
     }
 
     let (mut epochs, mut epochs_dirty) = load_epochs(runtime, known, &segments).await?;
@@ -113,6 +108,9 @@ pub(crate) async fn load<R: Runtime>(
         damage: segments.damage,
         ..State::new(known.config.clone(), segments.list, start, end)
     };
+    if runtime.probe().is_on() {
+        audit(runtime, known, &state).await?;
+    }
     Ok(Loaded { topic_id, state })
 }
 
@@ -128,6 +126,24 @@ async fn list_files<R: Runtime>(runtime: &R, dir: &Path) -> Result<BTreeMap<(Kin
         }
     }
     Ok(files)
+}
+
+/// Removes segments below the log start: a crash may have interrupted that, with any of them gone. So it must be
+/// done before anybody sees the hole between those that are left.
+async fn remove_old_segments<R: Runtime>(
+    runtime: &R,
+    known: &Known<'_>,
+    files: &mut BTreeMap<(Kind, i64), u64>,
+) -> Result<bool, LogError> {
+    let bases: Vec<i64> =
+        files.keys().filter(|(kind, _)| *kind == Kind::Log).map(|&(_, base)| base).collect();
+    let mut removed = false;
+    for pair in bases.windows(2).filter(|pair| pair[1] <= known.log_start) {
+        remove_segment(runtime, known.dir, pair[0]).await?;
+        files.retain(|&(kind, base), _| base != pair[0] || kind == Kind::Snapshot);
+        removed = true;
+    }
+    Ok(removed)
 }
 
 pub(crate) async fn create_segment<R: Runtime>(runtime: &R, dir: &Path, base: i64) -> Result<(), LogError> {
@@ -495,7 +511,7 @@ async fn walk_headers<R: Runtime>(
 }
 
 /// Reports something that only a bug or a damaged medium can explain.
-fn mismatch<R: Runtime>(runtime: &R, known: &Known<'_>, what: String) {
+pub(crate) fn mismatch<R: Runtime>(runtime: &R, known: &Known<'_>, what: String) {
     tracing::error!(log = %known.name, what, "recovery found something odd");
     runtime.probe().emit(|| Observation::RecoveryMismatch { partition: known.name.clone(), what });
 }

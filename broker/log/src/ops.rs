@@ -213,7 +213,11 @@ impl<R: Runtime> Writer<R> {
         let (removed, delay_ms) = {
             let mut state = log.0.state.lock();
             let start = state.start;
-            let count = state.segments.iter().skip(1).take_while(|next| next.base <= start).count();
+            // one that is not sealed yet is still being written, even if all of it may go
+            let ends = state.segments.iter().skip(1).map(|next| next.base);
+            let gone =
+                state.segments.iter().zip(ends).take_while(|(segment, end)| segment.sealed && *end <= start);
+            let count = gone.count();
             let removed: Vec<i64> = state.segments.drain(..count).map(|segment| segment.base).collect();
             state.damage.retain(|damage| !removed.contains(&damage.segment));
             (removed, state.config.file_delete_delay_ms)
@@ -323,7 +327,7 @@ impl<R: Runtime> Writer<R> {
         let runtime = self.shared.runtime.clone();
         {
             let mut logs = self.shared.logs.lock();
-            if !logs.get(&log.0.tp).is_some_and(|known| known.0.id == log.0.id) {
+            if logs.get(&log.0.tp).is_none_or(|known| known.0.id != log.0.id) {
                 return Err(LogError::Unknown(log.0.name.to_string()));
             }
             logs.remove(&log.0.tp);

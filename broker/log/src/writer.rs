@@ -20,6 +20,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// Batches of one log leave the hot tail about so many bytes at a time.
+const EVICTION_BYTES: u64 = 16 << 10;
+
 pub(crate) struct Writer<R: Runtime> {
     pub shared: Arc<Shared<R>>,
     /// Logs in page-cache mode with unsynced records, and when `flush.ms` ends for them.
@@ -117,13 +120,18 @@ impl<R: Runtime> Writer<R> {
         let now = self.shared.runtime.now();
         if committed.synced {
             self.unsynced.remove(&log.0.id);
-            self.recovery_point_moved();
+            self.recovery_point_moved(committed.rolled);
         } else if let Some(flush_ms) = committed.flush_ms {
             let at = now + Duration::from_millis(flush_ms);
             self.unsynced.entry(log.0.id).or_insert((log.clone(), at));
         }
         self.evictable_bytes += committed.bytes;
-        self.evictable.push_back((log, committed.end, committed.bytes));
+        match self.evictable.back_mut() {
+            Some((last, end, bytes)) if last.0.id == log.0.id && *bytes < EVICTION_BYTES => {
+                (*end, *bytes) = (committed.end, *bytes + committed.bytes);
+            }
+            _ => self.evictable.push_back((log, committed.end, committed.bytes)),
+        }
         while self.evictable_bytes > self.shared.config.tail_bytes_max as u64 {
             let Some((log, end, bytes)) = self.evictable.pop_front() else { break };
             self.evictable_bytes -= bytes;
@@ -131,9 +139,15 @@ impl<R: Runtime> Writer<R> {
         }
     }
 
-    pub fn recovery_point_moved(&mut self) {
-        let interval = Duration::from_millis(self.shared.config.checkpoint_interval_ms);
-        self.checkpoint_at.get_or_insert(self.shared.runtime.now() + interval);
+    /// Has the recovery points written some time from now; soon after a roll, so that recovery seldom scans more
+    /// than one segment.
+    pub fn recovery_point_moved(&mut self, rolled: bool) {
+        let mut after = Duration::from_millis(self.shared.config.checkpoint_interval_ms);
+        if rolled {
+            after = after.min(Duration::from_secs(1));
+        }
+        let at = self.shared.runtime.now() + after;
+        self.checkpoint_at = Some(self.checkpoint_at.map_or(at, |before| before.min(at)));
     }
 
     /// Does what is due.
@@ -169,7 +183,7 @@ impl<R: Runtime> Writer<R> {
             sync_written(log).await?;
         }
         self.unsynced.remove(&log.0.id);
-        self.recovery_point_moved();
+        self.recovery_point_moved(false);
         Ok(())
     }
 
@@ -281,17 +295,18 @@ struct Committed {
     bytes: u64,
     end: i64,
     synced: bool,
+    rolled: bool,
     /// The log is in page-cache mode with unsynced records and this `flush.ms`.
     flush_ms: Option<u64>,
 }
 
 async fn commit_log<R: Runtime>(log: &Log<R>, chunks: Vec<Chunk>) -> Result<Committed, LogError> {
     let mutants = log.0.shared.runtime.mutants();
-    let mut committed = Committed { bytes: 0, end: 0, synced: false, flush_ms: None };
+    let mut committed = Committed { bytes: 0, end: 0, synced: false, rolled: false, flush_ms: None };
     for chunk in chunks {
         if let Some(roll) = chunk.roll {
             match seal(log, roll, chunk.segment).await? {
-                Sealed::Yes => committed.synced = true,
+                Sealed::Yes => (committed.synced, committed.rolled) = (true, true),
                 Sealed::AppendFailed => break,
             }
         }

@@ -19,7 +19,10 @@ fn assert_healthy(seeds: std::ops::Range<u64>, options: &Options) {
         recoveries += outcome.recoveries;
         reads += outcome.disk_reads_checked;
     }
-    assert!(acked > 1000 && recoveries > 50 && reads > 100, "acked={acked} recoveries={recoveries} reads={reads}");
+    assert!(
+        acked > 1000 && recoveries > 50 && reads > 100,
+        "acked={acked} recoveries={recoveries} reads={reads}"
+    );
 }
 
 /// Some seed finds the planted bug as one of these kinds of violations.

