@@ -100,6 +100,8 @@ pub(crate) async fn load<R: Runtime>(
         log_end_offset: end,
         clean: known.clean,
     });
+    // Everything was synced above, or before the clean shutdown.
+    runtime.probe().emit(|| Observation::FlushDone { partition: known.name.clone(), offset: end });
     let state = State {
         epochs,
         epochs_dirty,

@@ -138,7 +138,8 @@ async fn settle(world: &World, plan: &Plan, workloads: Workloads, ended: &mut En
         ended.stuck.extend(world.obituaries());
     }
     let runtime = world.sim().runtime(world.cast().clients[0]);
-    let config = workloads::client_config(world, "final-read", Duration::from_secs(5), Duration::from_millis(100));
+    let config =
+        workloads::client_config(world, "final-read", Duration::from_secs(5), Duration::from_millis(100));
     // Draining the writers may have taken a part of the settling time; reading back has a minute in any case.
     let until = until.max(control.now() + Duration::from_secs(60));
     let reading = async {
@@ -162,7 +163,10 @@ async fn progress(control: &SimRuntime, workloads: &Workloads, until: Instant) -
             let answered = writer.progress.last_applied_at() > began;
             // With acks=0 nothing is ever acknowledged: that it goes on sending is all that can be asked for.
             if !answered && (writer.progress.applied() > 0 || writer.progress.maybe() == 0) {
-                stuck.push(format!("writer {} was acknowledged nothing since everything was healed", writer.name));
+                stuck.push(format!(
+                    "writer {} was acknowledged nothing since everything was healed",
+                    writer.name
+                ));
             }
         }
         for reader in &workloads.readers {

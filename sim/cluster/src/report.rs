@@ -55,7 +55,10 @@ pub(crate) fn of_run(
         skipped.push(format!("{} faults waited for their target or for the impairment budget", ended.waits));
     }
     if !ended.never_fired.is_empty() {
-        skipped.push(format!("these faults waited to the end and never began: {}", ended.never_fired.join(", ")));
+        skipped.push(format!(
+            "these faults waited to the end and never began: {}",
+            ended.never_fired.join(", ")
+        ));
     }
     RunReport {
         schema: SCHEMA,
@@ -67,7 +70,11 @@ pub(crate) fn of_run(
         violations_found: verdict.found_count().max(violations.len() as u64),
         violations,
         crash,
-        checked: verdict.summaries.iter().map(|summary| (summary.checker.to_owned(), summary.checked)).collect::<BTreeMap<_, _>>(),
+        checked: verdict
+            .summaries
+            .iter()
+            .map(|summary| (summary.checker.to_owned(), summary.checked))
+            .collect::<BTreeMap<_, _>>(),
         happened,
         brokers: plan.topology.brokers,
         clients: plan.topology.clients,
@@ -91,7 +98,9 @@ pub(crate) fn of_run(
 fn forbidden(plan: &Plan, verdict: &Verdict, complete: bool) -> Vec<Violation> {
     let judged = |violation: &&checkers::Violation| {
         plan.check.iter().any(|check| match &check.kind {
-            CheckKind::KafkaLog { all, forbid } => *all || forbid.iter().any(|anomaly| anomaly == violation.anomaly),
+            CheckKind::KafkaLog { all, forbid } => {
+                *all || forbid.iter().any(|anomaly| anomaly == violation.anomaly)
+            }
             _ => false,
         })
     };
@@ -135,7 +144,13 @@ fn stuck(ended: &Ended, first: &str) -> Violation {
 
 type Decision = (Class, Option<String>, String, Option<Crash>);
 
-fn decide(violations: &[Violation], verdict: &Verdict, ended: &Ended, crash: Option<SimError>, complete: bool) -> Decision {
+fn decide(
+    violations: &[Violation],
+    verdict: &Verdict,
+    ended: &Ended,
+    crash: Option<SimError>,
+    complete: bool,
+) -> Decision {
     let worst = violations.iter().min_by_key(|violation| (violation.class, violation.at_ns));
     if let Some(SimError::Crash { node, task, message, at, event }) = crash {
         let anomaly = if message.contains("assert") { "assertion" } else { "panic" };
@@ -158,9 +173,15 @@ fn decide(violations: &[Violation], verdict: &Verdict, ended: &Ended, crash: Opt
         return (Class::Environment, Some("unproven".to_owned()), format!("nothing was proven: {why}"), None);
     }
     match (&verdict.vacuous, complete) {
-        (Some(why), _) => (Class::Vacuous, Some("vacuous".to_owned()), format!("nothing was proven: {why}"), None),
-        (None, false) => (Class::Unknown, Some("incomplete".to_owned()), "the run ended early".to_owned(), None),
-        (None, true) => (Class::Pass, None, format!("{} facts checked, nothing violated", verdict.checked_count()), None),
+        (Some(why), _) => {
+            (Class::Vacuous, Some("vacuous".to_owned()), format!("nothing was proven: {why}"), None)
+        }
+        (None, false) => {
+            (Class::Unknown, Some("incomplete".to_owned()), "the run ended early".to_owned(), None)
+        }
+        (None, true) => {
+            (Class::Pass, None, format!("{} facts checked, nothing violated", verdict.checked_count()), None)
+        }
     }
 }
 

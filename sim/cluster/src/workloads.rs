@@ -1,12 +1,18 @@
 //! The plan's workloads as drivers on client nodes.
 
 use crate::world::World;
-use burnin_client::{Backoff, Client, ClientConfig, ClientError, Compression, ConsumerConfig, OffsetReset, ProducerConfig};
-use burnin_drivers::{AppendConfig, Pace, Part, PollConfig, ReaderProgress, Start, Stop, WriterProgress, append_unique, poll};
+use burnin_client::{
+    Backoff, Client, ClientConfig, ClientError, Compression, ConsumerConfig, OffsetReset, ProducerConfig,
+};
+use burnin_drivers::{
+    AppendConfig, Pace, Part, PollConfig, ReaderProgress, Start, Stop, WriterProgress, append_unique, poll,
+};
 use burnin_engine::{SimNode, SimRuntime, SimTask};
 use burnin_history::{Acks, ConsumerId, ProducerId};
 use burnin_runtime::Runtime;
-use burnin_scenario::{AcksSetting, CompressionType, ConsumerPlan, Plan, ProducerPlan, Start as StartPlan, WorkloadAction};
+use burnin_scenario::{
+    AcksSetting, CompressionType, ConsumerPlan, Plan, ProducerPlan, Start as StartPlan, WorkloadAction,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,7 +60,11 @@ impl Workloads {
         for workload in &plan.workload {
             let parts = world.topology().parts_of(&workload.topics);
             for number in 1..=workload.clients {
-                let name = if workload.clients == 1 { workload.id.clone() } else { format!("{}-{number}", workload.id) };
+                let name = if workload.clients == 1 {
+                    workload.id.clone()
+                } else {
+                    format!("{}-{number}", workload.id)
+                };
                 let node = world.cast().clients[turn % world.cast().clients.len()];
                 turn += 1;
                 match &workload.kind {
@@ -63,7 +73,14 @@ impl Workloads {
                         let mean = f64::from(records.start() + records.end()) / 2.0;
                         let pace = Pace::Poisson(rate.per_second() / mean / f64::from(workload.clients));
                         let size = record_size.low().0 as usize..=record_size.high().0 as usize;
-                        workloads.write(world, plan, node, name, parts.clone(), (pace, records, size, producer))?;
+                        workloads.write(
+                            world,
+                            plan,
+                            node,
+                            name,
+                            parts.clone(),
+                            (pace, records, size, producer),
+                        )?;
                     }
                     WorkloadAction::Poll { start, reseek, list_offsets, consumer } => {
                         let every = (reseek.map(|dur| dur.std()), list_offsets.map(|dur| dur.std()));
@@ -91,7 +108,8 @@ impl Workloads {
         ),
     ) -> Result<(), ClientError> {
         let runtime = world.sim().runtime(node);
-        let config = client_config(world, &name, producer.request_timeout.std(), producer.retry_backoff.std());
+        let config =
+            client_config(world, &name, producer.request_timeout.std(), producer.retry_backoff.std());
         let client = Client::new(runtime.clone(), config)?;
         self.clients.push(client.clone());
         let progress = Arc::new(WriterProgress::new(parts.len()));
@@ -103,7 +121,13 @@ impl Workloads {
             drain: plan.run.settle.std(),
             ..AppendConfig::new(ProducerId(self.writers.len() as u32), parts, pace)
         };
-        let driver = append_unique(client, world.recorder(), config, vec![progress.clone()], self.stop_writers.clone());
+        let driver = append_unique(
+            client,
+            world.recorder(),
+            config,
+            vec![progress.clone()],
+            self.stop_writers.clone(),
+        );
         let task = runtime.spawn("writer", driver);
         self.writers.push(Writer { name, progress, task });
         Ok(())
@@ -116,7 +140,11 @@ impl Workloads {
         node: SimNode,
         name: String,
         parts: Vec<Part>,
-        (start, (reseek, list_offsets), consumer): (StartPlan, (Option<Duration>, Option<Duration>), &ConsumerPlan),
+        (start, (reseek, list_offsets), consumer): (
+            StartPlan,
+            (Option<Duration>, Option<Duration>),
+            &ConsumerPlan,
+        ),
     ) -> Result<(), ClientError> {
         let runtime = world.sim().runtime(node);
         let config = client_config(world, &name, consumer.request_timeout.std(), Duration::from_millis(100));
@@ -143,7 +171,12 @@ impl Workloads {
 }
 
 /// A client with these timeouts.
-pub(crate) fn client_config(world: &World, name: &str, request_timeout: Duration, retry_backoff: Duration) -> ClientConfig {
+pub(crate) fn client_config(
+    world: &World,
+    name: &str,
+    request_timeout: Duration,
+    retry_backoff: Duration,
+) -> ClientConfig {
     ClientConfig {
         request_timeout,
         connect_timeout: request_timeout.min(Duration::from_secs(10)),

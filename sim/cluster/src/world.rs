@@ -6,7 +6,7 @@ use burnin_engine::{DiskModel, Latency, NodeSpec, SimHandle, SimRuntime};
 use burnin_faults::{Broker as Member, Cast, Cluster, Stopped};
 use burnin_history::{Event, FaultEvent, Flush, NodeId};
 use burnin_runtime::{Mutant, Mutants, Observation, Probe, ProbeSink, Runtime, timeout};
-use burnin_scenario::{Action, Durability, DurRange, Plan};
+use burnin_scenario::{Action, DurRange, Durability, Plan};
 use burnin_server::{Broker, BrokerConfig};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -88,7 +88,8 @@ impl World {
                 ..NodeSpec::new(format!("broker-{id}"), Ipv4Addr::new(10, 0, 0, id as u8))
             };
             let processes = processes.clone();
-            let node = sim.add_node(spec.start(move |runtime| live(runtime, id, config.clone(), processes.clone())));
+            let node =
+                sim.add_node(spec.start(move |runtime| live(runtime, id, config.clone(), processes.clone())));
             cast.brokers.push(Member { id: NodeId(id), node });
         }
         for number in 1..=plan.topology.clients {
@@ -128,7 +129,10 @@ impl World {
     /// Tells the history of which partitions retention may remove the beginning: by time it always may (seven
     /// days, unless set otherwise), but a run is shorter than that unless its wall clock jumps.
     pub fn announce_retention(&self, plan: &Plan) {
-        let jumps = plan.schedule.iter().any(|fault| matches!(fault.action, Action::ClockJump { .. } | Action::ClockDrift { .. }));
+        let jumps = plan
+            .schedule
+            .iter()
+            .any(|fault| matches!(fault.action, Action::ClockJump { .. } | Action::ClockDrift { .. }));
         let limited = |properties: &BTreeMap<String, String>| {
             properties.keys().any(|name| name.contains("retention.ms") || name.contains("retention.bytes"))
         };
@@ -160,14 +164,17 @@ impl World {
     /// The names of the nodes by number, the control node first.
     pub fn names(&self) -> Vec<String> {
         let nodes = self.0.sim.nodes();
-        std::iter::once("control".to_owned()).chain(nodes.iter().map(|node| self.0.sim.name(*node).to_string())).collect()
+        std::iter::once("control".to_owned())
+            .chain(nodes.iter().map(|node| self.0.sim.name(*node).to_string()))
+            .collect()
     }
 
     /// Why brokers that are down ended by themselves.
     pub fn obituaries(&self) -> Vec<String> {
         let processes = self.0.processes.lock();
         let down = processes.iter().filter(|(_, process)| process.running.is_none());
-        down.filter_map(|(id, process)| process.ended.as_ref().map(|why| format!("broker {id}: {why}"))).collect()
+        down.filter_map(|(id, process)| process.ended.as_ref().map(|why| format!("broker {id}: {why}")))
+            .collect()
     }
 }
 
@@ -225,7 +232,8 @@ fn topology(plan: &Plan) -> Topology {
             Durability::Fsynced => Flush::BeforeAck,
             Durability::PageCache => Flush::PageCache,
         };
-        let min_isr = topic.config.get("min.insync.replicas").or(plan.topology.properties.get("min.insync.replicas"));
+        let min_isr =
+            topic.config.get("min.insync.replicas").or(plan.topology.properties.get("min.insync.replicas"));
         let min_isr = min_isr.and_then(|text| text.parse().ok()).unwrap_or(1);
         topology.add_topic(&topic.name, topic.partitions as i32, flush, min_isr);
     }

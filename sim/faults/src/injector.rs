@@ -121,7 +121,8 @@ impl<'a, C: Cluster> Injector<'a, C> {
     /// Starts every broker, at the beginning.
     pub fn boot(&self) -> Result<(), FaultFailure> {
         for broker in &self.cast.brokers {
-            process::start(self.cluster, *broker).map_err(|why| FaultFailure { id: "boot".to_owned(), why })?;
+            process::start(self.cluster, *broker)
+                .map_err(|why| FaultFailure { id: "boot".to_owned(), why })?;
         }
         Ok(())
     }
@@ -436,7 +437,6 @@ impl<'a, C: Cluster> Injector<'a, C> {
                 | Action::ProcessPowerLoss {}
                 | Action::ProcessStop {}
                 | Action::ProcessRestart {}
-                | Action::DiskBitRot { .. }
         ) {
             let node = nodes.first().and_then(|node| self.cast.on(*node)).map(|broker| broker.id);
             self.cluster.record(FaultEvent::Other { kind: kind_of(&entry.action).into(), node });

@@ -31,6 +31,8 @@ pub struct DiskState {
 struct Node {
     logs: BTreeMap<Arc<str>, Log>,
     offline_since: Option<Moment>,
+    /// Bits of its files have flipped: whatever it finds damaged from then on may be that.
+    rotted: bool,
 }
 
 /// One replica's log, as the broker told it.
@@ -102,6 +104,10 @@ impl DiskState {
             FaultEvent::Killed { node } | FaultEvent::Stopped { node } => (node, false, false),
             FaultEvent::PowerLost { node } => (node, true, false),
             FaultEvent::Wiped { node } => (node, false, true),
+            FaultEvent::LogRotted { node, .. } => return self.nodes.entry(*node).or_default().rotted = true,
+            FaultEvent::Other { kind, node: Some(node) } if **kind == *"disk.bit_rot" => {
+                return self.nodes.entry(*node).or_default().rotted = true;
+            }
             _ => return,
         };
         let Some(node) = self.nodes.get_mut(node) else { return };
@@ -198,6 +204,7 @@ impl Watch<'_> {
                 node.logs.remove(partition);
             }
             Observation::LogDirOffline { .. } => node.offline_since = Some(self.at),
+            Observation::RecoveryMismatch { .. } if node.rotted => {}
             Observation::RecoveryMismatch { partition, what } => {
                 self.report("recovery-mismatch", partition, -1, || format!("found after recovery: {what},"));
             }
