@@ -264,11 +264,12 @@ impl Agreement {
         // Readers were faster than the acknowledgement.
         let mut known = 0;
         for offset in base..ack.end() {
-            let Some(entry) = log.canon.entry(offset) else { continue };
+            let current = |entry: &&Entry| entry.generation == generation;
+            let Some(entry) = log.canon.entry(offset).filter(current) else { continue };
             known += 1;
             let seq = ack.first_seq + (offset - base) as u64;
             let same = (entry.producer, entry.seq) == (op.producer.0, seq);
-            if !same && entry.producer != NOT_OURS && entry.generation == generation {
+            if !same && entry.producer != NOT_OURS {
                 let found = format!("consumer {} had {} at {}", entry.consumer, saw(entry), At(entry.at));
                 contradicts_ack(findings, facts, tp, at, &ack, offset, found, 1);
             }
