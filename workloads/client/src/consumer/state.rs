@@ -2,8 +2,8 @@
 //! a connection.
 //!
 //! A partition is looked up (ListOffsets) until its position is known, checked (OffsetForLeaderEpoch) when its
-//! leader changes, and fetched otherwise. There is one fetch in flight per broker, and none while records of
-//! that broker wait to be handed out. A seek raises the partition's generation: answers to what was asked
+//! leader changes, and fetched otherwise. There is one fetch in flight per broker; the next is sent from where
+//! the answer is taken in, unless the answers before it still wait to be handed out. A seek raises the partition's generation: answers to what was asked
 //! before it are dropped. So are answers to fetches from another offset than the position: when the leader
 //! moves, the old and the new one may both be asked.
 
@@ -26,6 +26,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use uuid::Uuid;
 
+/// Answers of one partition that may wait to be handed out while more is fetched.
+const BUFFERED_MAX: u32 = 2;
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 
@@ -57,8 +59,8 @@ struct Assigned {
     high_watermark: i64,
     /// A request of its own (not a fetch) is in flight.
     asking: bool,
-    /// Records wait to be handed out.
-    buffered: bool,
+    /// Answers that wait to be handed out.
+    buffered: u32,
     failures: u32,
     not_before: Instant,
 }
@@ -130,7 +132,7 @@ impl State {
         if let ConsumerEvent::Fetched(fetched) = &event
             && let Some(slot) = self.slot(fetched.partition)
         {
-            self.assigned[slot].buffered = false;
+            self.assigned[slot].buffered -= 1;
         }
         Some(event)
     }
@@ -159,7 +161,7 @@ impl State {
                 log_start_offset: -1,
                 high_watermark: -1,
                 asking: false,
-                buffered: false,
+                buffered: 0,
                 failures: 0,
                 not_before: Instant::ZERO,
             });
@@ -187,7 +189,7 @@ impl State {
         assigned.generation += 1;
         assigned.phase = Phase::Stopped;
         assigned.asking = false;
-        assigned.buffered = false;
+        assigned.buffered = 0;
         assigned.failures = 0;
         assigned.not_before = Instant::ZERO;
         let at = assigned.at;
@@ -344,7 +346,7 @@ impl State {
                 continue;
             };
             debug_assert_eq!(leader, node_at);
-            blocked |= assigned.buffered;
+            blocked |= assigned.buffered >= BUFFERED_MAX;
             if assigned.phase == Phase::Fetch && assigned.not_before <= now {
                 wants.push(Want { at: assigned.at, offset: assigned.position, leader_epoch });
                 asked.push((slot, assigned.generation, assigned.position));
@@ -547,7 +549,7 @@ impl State {
             assigned.read_epoch = epoch;
         }
         if progress.is_some() || moved {
-            assigned.buffered = true;
+            assigned.buffered += 1;
             self.events.push_back(ConsumerEvent::Fetched(Fetched {
                 partition: assigned.at,
                 fetch_offset,

@@ -13,7 +13,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
+/// What is allocated at a time for what comes in.
 const READ_BYTES: usize = 16 * 1024;
+/// With less room than this a read is not worth its while.
+const ROOM_MIN: usize = 1024;
 
 struct InFlight {
     correlation_id: i32,
@@ -251,7 +254,10 @@ impl<'a, R: Runtime> Pump<'a, R> {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Arc<str>>> {
         let missing =
             self.frame_length().map_or(0, |length| (length + 4).saturating_sub(self.incoming.len()));
-        self.incoming.reserve(missing.max(READ_BYTES));
+        // Frames are slices of this buffer: a new one only when it is used up, not with every answer.
+        if self.incoming.capacity() - self.incoming.len() < missing.max(ROOM_MIN) {
+            self.incoming.reserve(missing.max(READ_BYTES));
+        }
         let count = match ready!(pin!(self.stream.read_buf(&mut self.incoming)).poll(cx)) {
             Ok(count) => count,
             Err(error) => return Poll::Ready(Err(format!("failed to read: {error}").into())),
