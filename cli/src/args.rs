@@ -1,18 +1,18 @@
 //! What can be said on the command line. Every flag can also be given as `BURNIN_<FLAG>`.
 
 use burnin_scenario::{Dur, Probability, Seed, Seeds, Shard};
+use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-const AFTER: &str = "\
-Exit codes: 0 passed, 1 internal error, 2 usage or scenario error, 3 environment, 4 nothing ran, 10 safety violated,
-11 liveness violated, 12 crash, 13 non-determinism, 14 unknown, 15 coverage, 20 not reproduced,
+const AFTER: &str = "Exit codes: 0 passed, 1 internal error, 2 usage or scenario error, 3 environment, 4 nothing ran, \
+10 safety violated, 11 liveness violated, 12 crash, 13 non-determinism, 14 unknown, 15 coverage, 20 not reproduced, \
 130 and 143 interrupted (partial results are written).";
 
 /// Proves by seed that a broker keeps what it acknowledged.
 #[derive(Debug, Parser)]
-#[command(name = "burnin", version, max_term_width = 100, after_help = AFTER)]
+#[command(name = "burnin", bin_name = "burnin", version, max_term_width = 100, after_help = AFTER)]
 #[command(subcommand_required = true, arg_required_else_help = true, infer_subcommands = true)]
 pub struct Cli {
     #[command(flatten)]
@@ -45,9 +45,9 @@ pub struct Global {
     )]
     pub color: Color,
     /// Print results only, no progress
-    #[arg(short, long, env = "BURNIN_QUIET", global = true, help_heading = "Output")]
+    #[arg(short, long, env = "BURNIN_QUIET", value_parser = FalseyValueParser::new(), global = true, help_heading = "Output")]
     pub quiet: bool,
-    /// Print more: each run of a sweep; twice: the schedule of each run
+    /// Print more: the schedule of a run, each run of a sweep
     #[arg(short, long, action = ArgAction::Count, env = "BURNIN_VERBOSE", global = true, help_heading = "Output")]
     pub verbose: u8,
 }
@@ -143,10 +143,16 @@ pub struct RunArgs {
     #[arg(value_name = "SCENARIO")]
     pub scenario: PathBuf,
     /// Seed: a number (decimal, or hexadecimal with 0x), or "random"
-    #[arg(long, value_name = "SEED", default_value = "random", env = "BURNIN_SEED")]
+    #[arg(
+        long,
+        value_name = "SEED",
+        default_value = "random",
+        env = "BURNIN_SEED",
+        allow_negative_numbers = true
+    )]
     pub seed: SeedChoice,
     /// Leave the bug out that the scenario plants
-    #[arg(long, env = "BURNIN_UNARMED")]
+    #[arg(long, env = "BURNIN_UNARMED", value_parser = FalseyValueParser::new())]
     pub unarmed: bool,
     #[command(flatten)]
     pub overrides: Overrides,
@@ -198,7 +204,7 @@ pub struct SweepArgs {
     #[arg(long, value_name = "TAG", env = "BURNIN_TAG")]
     pub tag: Vec<String>,
     /// Stop at the first failure
-    #[arg(long, env = "BURNIN_FAIL_FAST")]
+    #[arg(long, env = "BURNIN_FAIL_FAST", value_parser = FalseyValueParser::new())]
     pub fail_fast: bool,
     /// How many failures get a run directory; all are counted
     #[arg(long, value_name = "N", default_value = "10", env = "BURNIN_KEEP_FAILURES")]
@@ -222,7 +228,7 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "SCENARIO", env = "BURNIN_SCENARIO")]
     pub scenario: Option<PathBuf>,
     /// Leave the bug out that the scenario plants
-    #[arg(long, env = "BURNIN_UNARMED")]
+    #[arg(long, env = "BURNIN_UNARMED", value_parser = FalseyValueParser::new())]
     pub unarmed: bool,
     #[command(flatten)]
     pub overrides: Overrides,

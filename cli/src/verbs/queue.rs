@@ -118,7 +118,7 @@ impl Queue {
             job: Job::new(track.selected.scenario.resolve(seed)),
             reproduce: reproduce(&track.selected.path, seed, &self.overrides, true),
             expectation: track.expectation.clone(),
-            audit: self.audit_every > 0 && (track.started - 1) % self.audit_every == 0,
+            audit: self.audit_every > 0 && (track.started - 1).is_multiple_of(self.audit_every),
             wall_limit: self.wall_limit,
             report: self.report.clone(),
             directories: self.directories.clone(),
@@ -195,8 +195,12 @@ impl Track {
 
     /// How many seeds are left for us.
     fn left(&self, shard: Shard) -> u64 {
-        let left = self.end - self.next;
-        if self.is_planted() { left } else { left.div_ceil(shard.of) }
+        if self.is_planted() {
+            return self.end - self.next;
+        }
+        // Of the numbers below n, those that are ours.
+        let below = |n: u64| n / shard.of + u64::from(n % shard.of >= shard.index);
+        below(self.end) - below(self.next)
     }
 
     /// Seed number `number`. A scenario that plants a bug may have as many as it says that it needs: beyond the

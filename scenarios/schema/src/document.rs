@@ -176,10 +176,10 @@ fn check_table(
             },
         }
     }
-    for key in required {
-        if table.get(key).is_none() {
-            problems.push(Problem::new(around.clone(), format!("{what} has no `{key}`")));
-        }
+    let missing: Vec<String> =
+        required.iter().filter(|key| table.get(**key).is_none()).map(|key| format!("`{key}`")).collect();
+    if !missing.is_empty() {
+        problems.push(Problem::new(around.clone(), format!("{what} has no {}", missing.join(", no "))));
     }
 }
 
