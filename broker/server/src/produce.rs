@@ -264,6 +264,11 @@ impl<R: Runtime> ProduceWait<R> {
     fn settle(&mut self, shared: &Shared<R>, result: Result<(), LogError>) {
         let awaited = &self.awaited[self.settled];
         self.settled += 1;
+        // What was synced before the directory failed would be true, but nobody acknowledges on it any more.
+        let result = match result {
+            Ok(()) if !shared.logs.in_service() => Err(LogError::Unknown(String::new())),
+            result => result,
+        };
         match result {
             Ok(()) => shared.runtime.probe().emit(|| Observation::ProduceAcked {
                 partition: awaited.partition.name.clone(),
