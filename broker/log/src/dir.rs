@@ -92,6 +92,11 @@ impl<R: Runtime> LogDir<R> {
         self.0.shared.logs.lock().get(tp).cloned()
     }
 
+    /// Whether appends are accepted and may be acknowledged; the error says why not.
+    pub fn check_online(&self) -> Result<(), LogError> {
+        self.0.shared.check_online()
+    }
+
     /// Why the directory is offline; `None` while it is in service.
     pub fn offline(&self) -> Option<String> {
         self.0.shared.offline_reason()

@@ -265,11 +265,7 @@ impl<R: Runtime> ProduceWait<R> {
         let awaited = &self.awaited[self.settled];
         self.settled += 1;
         // What was synced before the directory failed would be true, but nobody acknowledges on it any more.
-        let result = match result {
-            Ok(()) if !shared.logs.in_service() => Err(LogError::Unknown(String::new())),
-            result => result,
-        };
-        match result {
+        match result.and_then(|()| shared.logs.check_online()) {
             Ok(()) => shared.runtime.probe().emit(|| Observation::ProduceAcked {
                 partition: awaited.partition.name.clone(),
                 base_offset: awaited.base_offset,

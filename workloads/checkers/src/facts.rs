@@ -298,7 +298,9 @@ impl Facts {
             Event::Polled { tp, records, .. } => {
                 if let (Some(last), true) = (records.last(), self.polled.ordered) {
                     let facts = self.partition_mut(*tp);
-                    facts.floor = facts.floor.max(last.offset);
+                    if !facts.licence.in_doubt(at) {
+                        facts.floor = facts.floor.max(last.offset);
+                    }
                 }
             }
             _ => {}

@@ -34,6 +34,9 @@ pub struct Licence {
     removable_below: i64,
 }
 
+/// How long an answer may be on the wire, at the most.
+const ON_THE_WIRE: Moment = 500_000_000;
+
 impl Licence {
     /// Of a partition that flushes in this mode and acknowledges on `min_isr` replicas.
     pub fn new(flush: Flush, min_isr: u32) -> Licence {
@@ -94,6 +97,13 @@ impl Licence {
     /// Removal from the front was asked for, below `offset` (-1: all there is).
     pub fn delete_below(&mut self, offset: i64) {
         self.removable_below = self.removable_below.max(if offset < 0 { i64::MAX } else { offset });
+    }
+
+    /// Whether an answer that arrives at `at` may have been sent before the past became losable: what a machine
+    /// sent before its power went is still on the wire. Such an answer tells nothing about the log as it is now.
+    #[inline]
+    pub fn in_doubt(&self, at: Moment) -> bool {
+        self.horizon.is_some_and(|horizon| at < horizon + ON_THE_WIRE)
     }
 
     /// How often the past became losable.

@@ -1,7 +1,7 @@
 //! B1: an offset holds one record for ever.
 
 use crate::story::*;
-use burnin_history::{ConsumerId, Outcome, Seen};
+use burnin_history::{ConsumerId, FaultEvent, Outcome, Seen};
 
 const B1: &str = "B1";
 const ANOMALY: &str = "inconsistent-offsets";
@@ -185,6 +185,23 @@ fn what_was_seen_again_after_a_licensed_loss_is_promised_again() {
     story.poll_seen(OTHER, 0, 10, &old);
     story.poll(ConsumerId(5), 9, &[(9, 0, 10)]);
     story.expect(B1, ANOMALY, 1);
+}
+
+#[test]
+fn answers_that_were_on_the_wire_when_power_went_are_of_the_time_before() {
+    let mut story = Story::page_cache();
+    story.maybe(safe(0), 0, 10);
+    story.poll(READER, 0, &rows(0, 0, 9, 0));
+    story.fault(FaultEvent::PowerLost { node: NODE });
+    story.poll(READER, 9, &[(9, 0, 9)]);
+    story.fault(FaultEvent::Started { node: NODE });
+    story.epoch += 1;
+    let op = story.send(safe(0), 10, 1);
+    story.completed(op, Outcome::Applied, Some(7));
+    let mut log: Vec<Seen> = rows(0, 0, 7, 0).into_iter().map(|row| seen(0, row)).collect();
+    log.push(seen(1, (7, 0, 10)));
+    story.final_read_seen(0, &log);
+    story.expect_silence();
 }
 
 #[test]

@@ -147,6 +147,8 @@ impl Story {
     pub fn power_loss(&mut self) {
         self.fault(FaultEvent::PowerLost { node: NODE });
         self.high_watermark = 0;
+        // Longer than an answer can be on the wire.
+        self.now += 1_000_000_000;
         self.fault(FaultEvent::Started { node: NODE });
         self.epoch += 1;
     }
