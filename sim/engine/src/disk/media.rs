@@ -32,20 +32,54 @@ struct Cached {
 }
 
 /// What a page was before a write.
+enum Image {
+    /// The first bytes of what it is now, and zeros: it was only appended to.
+    Prefix(usize),
+    /// Something else; `None` is zeros.
+    Copy(Option<Page>),
+}
+
+impl Image {
+    /// Whether a write from byte `from` on would change it.
+    fn reaches(&self, from: usize) -> bool {
+        matches!(self, Image::Prefix(len) if *len > from)
+    }
+
+    fn into_page(self, now: &Option<Page>) -> Option<Page> {
+        match self {
+            Image::Prefix(0) => None,
+            Image::Prefix(len) => now.clone().map(|mut page| {
+                page[len..].fill(0);
+                page
+            }),
+            Image::Copy(page) => page,
+        }
+    }
+}
+
+/// What a page was after a write that a sync may have made durable.
 struct Version {
     /// The last write that is in it.
     write: u64,
-    data: Option<Page>,
+    image: Image,
 }
 
 /// A page whose cached content the medium may lack.
 struct Dirty {
     /// The last write to it.
     write: u64,
-    /// Oldest first; the first one is what the medium surely has.
-    versions: Vec<Version>,
+    /// What the medium surely has.
+    durable: Image,
+    /// What it may have since; oldest first.
+    later: Vec<Version>,
     /// A sync failed and marked the page clean: later syncs do not write it.
     dropped: bool,
+}
+
+impl Dirty {
+    fn images(&self) -> impl Iterator<Item = &Image> {
+        std::iter::once(&self.durable).chain(self.later.iter().map(|version| &version.image))
+    }
 }
 
 /// How one power loss treats unsynced pages.
@@ -151,7 +185,7 @@ impl FileData {
             while !part.is_empty() {
                 let (index, from) = ((at / PAGE as u64) as usize, (at % PAGE as u64) as usize);
                 let bytes = part.len().min(PAGE - from);
-                self.touch(index, from == 0 && bytes == PAGE);
+                self.touch(index, from, bytes == PAGE);
                 let page = self.pages[index].data.as_mut().expect("touched pages hold data");
                 page[from..from + bytes].copy_from_slice(&part[..bytes]);
                 part = &part[bytes..];
@@ -170,7 +204,7 @@ impl FileData {
             let first_gone = len.div_ceil(PAGE as u64) as usize;
             for index in first_gone..self.pages.len() {
                 if self.pages[index].data.is_some() {
-                    self.touch(index, false);
+                    self.touch(index, 0, false);
                     self.pages[index].data = None;
                     self.allocated -= PAGE as u64;
                 }
@@ -178,7 +212,7 @@ impl FileData {
             self.pages.truncate(first_gone);
             let (tail, from) = ((len / PAGE as u64) as usize, (len % PAGE as u64) as usize);
             if from > 0 && self.pages[tail].data.is_some() {
-                self.touch(tail, false);
+                self.touch(tail, from, false);
                 self.pages[tail].data.as_mut().expect("checked above")[from..].fill(0);
             }
         }
@@ -186,31 +220,50 @@ impl FileData {
         self.pages.resize_with(len.div_ceil(PAGE as u64) as usize, Cached::default);
     }
 
-    /// Makes a page dirty for the present write, keeping what a power loss could bring back. When all of it
-    /// is going to be `replaced`, its old content is moved instead of copied.
-    fn touch(&mut self, index: usize, replaced: bool) {
+    /// Makes a page dirty for a write that changes it from byte `from` on, keeping what a power loss could
+    /// bring back. When all of it is going to be `replaced`, its old content is moved instead of copied.
+    fn touch(&mut self, index: usize, from: usize, replaced: bool) {
         if self.pages.len() <= index {
             self.pages.resize_with(index + 1, Cached::default);
         }
+        let used = self.len.saturating_sub((index * PAGE) as u64).min(PAGE as u64) as usize;
+        let dirty = self.dirty.get(&(index as u32));
+        // A sync under way may make the present content durable.
+        let may_sync = |dirty: &Dirty| {
+            let known = dirty.later.last().map_or(0, |version| version.write);
+            let (write, now) = (dirty.write, self.writes);
+            known < write && write < now && self.syncs.iter().any(|sync| sync.write >= write)
+        };
+        let may_sync = dirty.is_some_and(may_sync);
+        let wanted = may_sync || dirty.is_none_or(|dirty| dirty.images().any(|image| image.reaches(from)));
         let page = &mut self.pages[index];
         page.cold = false;
         let present = page.data.is_some();
-        let mut take = || {
-            if replaced { page.data.take() } else { page.data.clone() }
+        let now = if !wanted {
+            Image::Prefix(0)
+        } else if from >= used {
+            Image::Prefix(used)
+        } else if replaced {
+            Image::Copy(page.data.take())
+        } else {
+            Image::Copy(page.data.clone())
         };
         match self.dirty.get_mut(&(index as u32)) {
             None => {
-                let versions = vec![Version { write: 0, data: take() }];
-                self.dirty.insert(index as u32, Dirty { write: self.writes, versions, dropped: false });
+                let dirty = Dirty { write: self.writes, durable: now, later: Vec::new(), dropped: false };
+                self.dirty.insert(index as u32, dirty);
             }
             Some(dirty) => {
-                // A sync under way may make the present content durable.
-                let write = dirty.write;
-                if write < self.writes && self.syncs.iter().any(|sync| sync.write >= write) {
-                    let newest = dirty.versions.last().map_or(0, |version| version.write);
-                    if newest < write {
-                        dirty.versions.push(Version { write, data: take() });
+                let before = if let Image::Copy(page) = &now { page } else { &None };
+                let later = dirty.later.iter_mut().map(|version| &mut version.image);
+                for image in std::iter::once(&mut dirty.durable).chain(later) {
+                    if image.reaches(from) {
+                        let prefix = std::mem::replace(image, Image::Prefix(0));
+                        *image = Image::Copy(prefix.into_page(before));
                     }
+                }
+                if may_sync {
+                    dirty.later.push(Version { write: dirty.write, image: now });
                 }
                 dirty.write = self.writes;
                 dirty.dropped = false;
@@ -244,8 +297,10 @@ impl FileData {
             if dirty.write <= point.write {
                 return false;
             }
-            let durable = dirty.versions.iter().rposition(|version| version.write <= point.write);
-            dirty.versions.drain(..durable.unwrap_or(0));
+            if let Some(durable) = dirty.later.iter().rposition(|version| version.write <= point.write) {
+                let version = dirty.later.drain(..=durable).next_back().expect("the range has an end");
+                dirty.durable = version.image;
+            }
             true
         });
         self.durable_len = point.len;
@@ -288,7 +343,8 @@ impl FileData {
             let cut_off = (index * PAGE) as u64 >= self.len;
             let newest = self.pages[index].data.take();
             let keep = !dirty.dropped && !cut_off && entropy.chance(plan.keep);
-            let mut candidates: Vec<Option<Page>> = dirty.versions.into_iter().map(|v| v.data).collect();
+            let images = std::iter::once(dirty.durable).chain(dirty.later.into_iter().map(|v| v.image));
+            let mut candidates: Vec<Option<Page>> = images.map(|image| image.into_page(&newest)).collect();
             let survivor = if dirty.dropped || cut_off {
                 loss.lost += 1;
                 candidates.swap_remove(0)
