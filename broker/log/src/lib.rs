@@ -8,17 +8,19 @@
 //! | file | responsible for |
 //! |---|---|
 //! | `dir.rs` | a log directory: opening, creating, deleting, shutdown |
-//! | `log.rs` | a log: appending, the synchronous questions |
-//! | `read.rs` | reading from segment files, lookups by timestamp |
-//! | `writer.rs` | group commit, rolling, checkpoints |
-//! | `ops.rs` | truncation, deletion, retention, shutdown, on the writer |
-//! | `load.rs`, `scan.rs` | recovery |
+//! | `log.rs`, `append.rs` | a log: its state, the synchronous questions, appending |
+//! | `read.rs`, `lookup.rs` | reading from segment files, lookups by timestamp |
+//! | `writer.rs`, `commit.rs` | group commit, rolling, checkpoints |
+//! | `ops.rs`, `truncate.rs` | deletion, retention, shutdown, truncation, on the writer |
+//! | `load.rs`, `scan.rs`, `rebuild.rs` | recovery |
 //! | `audit.rs` | what recovery concluded, compared with the log, when somebody listens |
 //! | `index.rs`, `epochs.rs`, `producers.rs`, `segment.rs`, `tail.rs` | the state, pure |
 //! | `checkpoint.rs`, `snapshot.rs`, `files.rs` | Kafka's formats and names, pure |
 
+mod append;
 mod audit;
 mod checkpoint;
+mod commit;
 mod config;
 mod dir;
 mod disk;
@@ -28,23 +30,27 @@ mod files;
 mod index;
 mod load;
 mod log;
+mod lookup;
 mod ops;
 mod producers;
 mod read;
+mod rebuild;
 mod scan;
 mod segment;
 mod shared;
 mod snapshot;
 mod tail;
+mod truncate;
 mod waiters;
 mod writer;
 
+pub use append::Appended;
 pub use checkpoint::{base64_uuid, parse_base64_uuid};
 pub use config::{LogConfig, LogDirConfig, StopFlag, TimestampType};
 pub use dir::LogDir;
 pub use epochs::{EpochCache, EpochEntry};
 pub use error::{AppendError, LogError, ReadError};
 pub use files::TopicPartition;
-pub use log::{Appended, Log, ReadResult};
+pub use log::{Log, ReadResult};
 pub use producers::{BatchMetadata, Origin, ProducerEntry, ProducerTable};
 pub use waiters::{Event, Watch};
