@@ -1,4 +1,4 @@
-//! What decides: configuration and metadata, as plain state machines without I/O.
+//! What decides: configuration, metadata, the quorum and partitions, as plain state machines without I/O.
 //!
 //! Nothing here is generic over the runtime: functions take what they need (time, randomness, the current
 //! image) and return what is to be done. `broker/server` does it.
@@ -6,5 +6,7 @@
 pub mod config;
 mod ids;
 pub mod metadata;
+pub mod partition;
+pub mod quorum;
 
 pub use ids::{decode_id, encode_id, fresh_id};
