@@ -181,6 +181,7 @@ pub(crate) fn client_config(
         request_timeout,
         connect_timeout: request_timeout.min(Duration::from_secs(10)),
         retry_backoff: Backoff { initial: retry_backoff, max: retry_backoff.max(Duration::from_secs(1)) },
+        answers: world.answers(),
         ..ClientConfig::new(world.bootstrap(), name)
     }
 }

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Where brokers listen.
@@ -41,6 +42,7 @@ struct Inner {
     history: Arc<Mutex<History>>,
     processes: Processes,
     mutants: Mutants,
+    answers: Arc<AtomicU64>,
     /// Why the plan cannot be run as it is.
     unusable: Option<String>,
 }
@@ -97,7 +99,8 @@ impl World {
             cast.clients.push(sim.add_node(NodeSpec::new(format!("client-{number}"), ip)));
         }
         let topology = topology(plan);
-        World(Arc::new(Inner { sim, cast, topology, recorder, history, processes, mutants, unusable }))
+        let answers = Arc::default();
+        World(Arc::new(Inner { sim, cast, topology, recorder, history, processes, mutants, answers, unusable }))
     }
 
     pub fn sim(&self) -> &SimHandle {
@@ -148,7 +151,12 @@ impl World {
 
     /// Kafka requests that were answered to clients.
     pub fn requests(&self) -> u64 {
-        0
+        self.0.answers.load(Ordering::Relaxed)
+    }
+
+    /// What counts them.
+    pub fn answers(&self) -> Arc<AtomicU64> {
+        self.0.answers.clone()
     }
 
     /// A recorder for what runs on a client node.

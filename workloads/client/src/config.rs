@@ -4,6 +4,8 @@ use crate::backoff::Backoff;
 use crate::error::ClientError;
 use burnin_history::Acks;
 use burnin_wire::batch::Compression;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 const fn ms(millis: u64) -> Duration {
@@ -33,6 +35,8 @@ pub struct ClientConfig {
     pub in_flight_max: usize,
     /// The largest response that is read (`receive.message.max.bytes` of librdkafka).
     pub response_bytes_max: usize,
+    /// Counts the requests that were answered. Clients that are given the same counter are counted together.
+    pub answers: Arc<AtomicU64>,
 }
 
 impl Default for ClientConfig {
@@ -48,6 +52,7 @@ impl Default for ClientConfig {
             api_timeout: ms(60_000),
             in_flight_max: 64,
             response_bytes_max: 128 << 20,
+            answers: Arc::default(),
         }
     }
 }

@@ -87,8 +87,11 @@ async fn open<'a, R: Runtime>(
         Some(Err(error)) => return Err(format!("{host}:{port}: {error}").into()),
         Some(Ok(stream)) => stream,
     };
-    let limits =
-        Limits { in_flight_max: config.in_flight_max, response_bytes_max: config.response_bytes_max };
+    let limits = Limits {
+        in_flight_max: config.in_flight_max,
+        response_bytes_max: config.response_bytes_max,
+        answers: config.answers.clone(),
+    };
     let mut pump = Pump::new(runtime, connection, &config.client_id, limits, stream);
     let versions = match timeout(runtime, config.connect_timeout, negotiate(&mut pump)).await {
         None => return Err(format!("{host}:{port} did not answer ApiVersions in time").into()),

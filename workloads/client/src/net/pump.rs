@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
@@ -35,6 +36,7 @@ struct InFlight {
 pub(super) struct Limits {
     pub in_flight_max: usize,
     pub response_bytes_max: usize,
+    pub answers: Arc<AtomicU64>,
 }
 
 /// One established connection.
@@ -303,6 +305,7 @@ impl<'a, R: Runtime> Pump<'a, R> {
             let response: Response = decode_response(request.api, request.version, frame)
                 .map_err(|error| Arc::<str>::from(error.to_string()))?;
             let request = self.in_flight.pop_front().expect("looked at");
+            self.limits.answers.fetch_add(1, Ordering::Relaxed);
             request.reply.send(self.runtime.now(), self.connection.node, Ok(Some(response)));
         }
         Ok(())
