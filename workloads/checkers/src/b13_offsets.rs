@@ -1,15 +1,13 @@
 //! B13, offsets API: what ListOffsets, the log start and the high watermark say fits what was acknowledged and read.
 //!
-//! `offset-regression`:
-//! * Latest is below an offset that was acknowledged, read or answered before the question was asked.
-//! * Earliest, or a reader's log start offset, goes back. What DeleteRecords was acknowledged for stays removed, also
-//!   after a crash when the partition flushes; what retention removed may come back after one (Kafka checkpoints the
-//!   log start offset from time to time).
-//! * A reader's high watermark goes back. Not for partitions that need several replicas: there a new leader may not
-//!   know it yet (KIP-207 is about ListOffsets only).
-//!
-//! `bad-offsets`: an answer that no log can give: log start above high watermark, no Latest, a timestamp's offset whose
-//! own timestamp is below the one asked for.
+//! * `stale-latest`: Latest is below an offset that was acknowledged, read or answered before the question was asked.
+//! * `earliest-regress`: Earliest, or a reader's log start offset, goes back. What DeleteRecords was acknowledged for
+//!   stays removed, also after a crash when the partition flushes; what retention removed may come back after one
+//!   (Kafka checkpoints the log start offset from time to time).
+//! * `high-watermark-regress`: a reader's high watermark goes back. Not for partitions that need several replicas:
+//!   there a new leader may not know it yet (KIP-207 is about ListOffsets only).
+//! * `bad-offsets`: an answer that no log can give: log start above high watermark, no Latest, a timestamp's offset
+//!   whose own timestamp is below the one asked for.
 
 use crate::checker::{Checker, Class, Described, Findings};
 use crate::facts::{Facts, PartitionFacts};
@@ -17,7 +15,9 @@ use crate::words::At;
 use burnin_history::{ConsumerId, Event, FaultEvent, Flush, Moment, OffsetSpec, Outcome, Tp};
 use std::collections::VecDeque;
 
-const REGRESSION: &str = "offset-regression";
+const STALE: &str = "stale-latest";
+const EARLIEST: &str = "earliest-regress";
+const WATERMARK: &str = "high-watermark-regress";
 const BAD: &str = "bad-offsets";
 
 /// See the module.
@@ -29,6 +29,8 @@ pub struct Offsets {
     readers: Vec<Vec<Reader>>,
     /// Goes up when a broker's process ends in any way.
     crashes: u32,
+    /// When one last did.
+    crashed: Option<Moment>,
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +41,7 @@ struct Log {
     starts: Floor,
     /// Acknowledged by DeleteRecords.
     deleted: Floor,
+    delete_asked: Option<Moment>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +58,7 @@ const NOWHERE: Reader = Reader { generation: 0, crashes: 0, log_start: -1, high_
 impl Default for Offsets {
     fn default() -> Self {
         let findings = Findings::new("B13", Class::Safety);
-        Offsets { findings, logs: Vec::new(), readers: Vec::new(), crashes: 0 }
+        Offsets { findings, logs: Vec::new(), readers: Vec::new(), crashes: 0, crashed: None }
     }
 }
 
@@ -65,7 +68,7 @@ impl Checker for Offsets {
     }
 
     fn anomalies(&self) -> &'static [&'static str] {
-        &[REGRESSION, BAD]
+        &[STALE, EARLIEST, WATERMARK, BAD]
     }
 
     fn see(&mut self, facts: &Facts, at: Moment, event: &Event<'_>) {
@@ -78,6 +81,9 @@ impl Checker for Offsets {
                 }
             }
             Event::Polled { consumer, tp, log_start_offset, high_watermark, records, .. } => {
+                if facts.polled().stale {
+                    return;
+                }
                 let partition = facts.partition(*tp);
                 if let (Some(last), true) = (records.last(), facts.polled().ordered) {
                     self.log(*tp, partition).ends.raise(at, last.offset + 1);
@@ -85,8 +91,11 @@ impl Checker for Offsets {
                 self.polled(partition, *tp, at, *consumer, (*log_start_offset, *high_watermark));
             }
             Event::OffsetsListed { tp, spec, invoked, offset, timestamp } => {
-                self.findings.checked(1);
                 let partition = facts.partition(*tp);
+                if partition.licence.before_loss(*invoked) {
+                    return;
+                }
+                self.findings.checked(1);
                 match spec {
                     OffsetSpec::Latest => self.latest(partition, *tp, at, *invoked, *offset),
                     OffsetSpec::Earliest => self.earliest(partition, *tp, at, *invoked, *offset),
@@ -99,14 +108,27 @@ impl Checker for Offsets {
                     }
                 }
             }
+            Event::DeleteRecordsInvoked { tp, .. } => {
+                self.log(*tp, facts.partition(*tp)).delete_asked = Some(at);
+            }
             Event::RecordsDeleted { tp, log_start_offset } => {
-                let log = self.log(*tp, facts.partition(*tp));
-                log.starts.raise(at, *log_start_offset);
+                let (partition, crashed) = (facts.partition(*tp), self.crashed);
+                let log = self.log(*tp, partition);
+                let asked = log.delete_asked.unwrap_or(at);
+                if partition.licence.before_loss(asked) {
+                    return;
+                }
                 log.deleted.raise(at, *log_start_offset);
+                if Some(asked) > crashed || partition.flush == Flush::BeforeAck {
+                    log.starts.raise(at, *log_start_offset);
+                }
             }
             Event::Fault(
                 FaultEvent::Killed { .. } | FaultEvent::PowerLost { .. } | FaultEvent::Stopped { .. },
-            ) => self.crashes += 1,
+            ) => {
+                self.crashes += 1;
+                self.crashed = Some(at);
+            }
             _ => {}
         }
     }
@@ -127,7 +149,7 @@ impl Offsets {
         let log = &mut self.logs[index];
         let generation = facts.licence.generation();
         if log.generation != generation {
-            *log = Log { generation, crashes, ..Log::default() };
+            *log = Log { generation, crashes, delete_asked: log.delete_asked, ..Log::default() };
         }
         if log.crashes != crashes {
             log.crashes = crashes;
@@ -150,10 +172,10 @@ impl Offsets {
         let generation = facts.licence.generation();
         let crashes = self.crashes;
         let reader = reader(&mut self.readers, consumer, tp);
-        let before = std::mem::replace(
-            reader,
-            Reader { generation, crashes, log_start: start, high_watermark: hw, at },
-        );
+        let before = *reader;
+        // The first answer since a crash may have been on the wire before it: its log start binds nobody.
+        let log_start = if before.crashes == crashes { start } else { -1 };
+        *reader = Reader { generation, crashes, log_start, high_watermark: hw, at };
         self.findings.checked(1);
         if start > hw {
             self.bad(facts, tp, at, start, || {
@@ -164,7 +186,7 @@ impl Offsets {
             return;
         }
         if start < before.log_start && before.crashes == crashes {
-            self.report(REGRESSION, facts, tp, at, start, || {
+            self.report(EARLIEST, facts, tp, at, start, || {
                 let (was, when) = (before.log_start, At(before.at));
                 format!(
                     "consumer {consumer} was told log start offset {was} at {when} and {start} at {}",
@@ -173,7 +195,7 @@ impl Offsets {
             });
         }
         if hw < before.high_watermark && facts.min_isr <= 1 {
-            self.report(REGRESSION, facts, tp, at, hw, || {
+            self.report(WATERMARK, facts, tp, at, hw, || {
                 let (was, when) = (before.high_watermark, At(before.at));
                 format!("consumer {consumer} was told high watermark {was} at {when} and {hw} at {}", At(at))
             });
@@ -188,7 +210,7 @@ impl Offsets {
         let floor = log.ends.at(invoked);
         log.ends.raise(at, offset);
         if let Some((since, end)) = floor.filter(|(_, end)| offset < *end) {
-            self.report(REGRESSION, facts, tp, at, offset, || {
+            self.report(STALE, facts, tp, at, offset, || {
                 format!(
                     "ListOffsets(latest), asked at {}, was answered {offset}, though the log end was known to be at \
                      least {end} at {}",
@@ -204,12 +226,15 @@ impl Offsets {
             return self
                 .bad(facts, tp, at, offset, || format!("ListOffsets(earliest) was answered {offset}"));
         }
+        let crashed = self.crashed;
         let log = self.log(tp, facts);
         let floor = log.starts.at(invoked);
-        log.starts.raise(at, offset);
+        if Some(invoked) > crashed {
+            log.starts.raise(at, offset);
+        }
         log.ends.raise(at, offset);
         if let Some((since, start)) = floor.filter(|(_, start)| offset < *start) {
-            self.report(REGRESSION, facts, tp, at, offset, || {
+            self.report(EARLIEST, facts, tp, at, offset, || {
                 format!(
                     "ListOffsets(earliest), asked at {}, was answered {offset}, though the log start was known to be \
                      at least {start} at {}",

@@ -7,14 +7,13 @@
 //! After a licensed loss an offset may hold another record, in a higher leader epoch (the log began to grow again
 //! from a shorter end).
 
-use crate::canon::{BLOCK, Canon, Entry, HOLE, NOT_OURS, mix};
+use crate::canon::{Canon, Entry, NOT_OURS};
 use crate::checker::{Checker, Class, Described, Findings};
 use crate::facts::{Ack, Facts, PartitionFacts};
 use crate::pending::Pending;
+use crate::walk::{ANOMALY, Poll, Walk, glance, saw};
 use crate::words::{At, Rec, acks};
-use burnin_history::{ConsumerId, Event, Moment, OpId, Outcome, Seen, Tp};
-
-const ANOMALY: &str = "inconsistent-offsets";
+use burnin_history::{ConsumerId, Event, Moment, OpId, Outcome, Tp};
 
 /// See the module.
 #[derive(Debug)]
@@ -37,33 +36,10 @@ struct Log {
     wipes: u32,
 }
 
-/// A reader on its way through a partition.
-#[derive(Clone, Copy, Debug)]
-struct Walk {
-    next: i64,
-    generation: u32,
-    /// The sum of the current block, from `since` on.
-    sum: u64,
-    since: i64,
-}
-
-const NOWHERE: Walk = Walk { next: -1, generation: 0, sum: 0, since: 0 };
-
 impl Default for Agreement {
     fn default() -> Self {
         Agreement { findings: Findings::new("B1", Class::Safety), logs: Vec::new(), walks: Vec::new() }
     }
-}
-
-/// The facts of one poll.
-struct Poll<'a> {
-    facts: &'a PartitionFacts,
-    tp: Tp,
-    at: Moment,
-    consumer: ConsumerId,
-    records: &'a [Seen],
-    ring_max: usize,
-    generation: u32,
 }
 
 impl Checker for Agreement {
@@ -89,12 +65,18 @@ impl Checker for Agreement {
                     tp: *tp,
                     at,
                     consumer: *consumer,
+                    fetch: *fetch_offset,
+                    next: *next_offset,
                     records,
                     ring_max,
                     generation,
                 };
-                self.read(&poll, *fetch_offset, *next_offset);
-                self.compare_acks(facts, &poll, *fetch_offset, *next_offset);
+                if facts.polled().stale {
+                    self.log(*tp, partition);
+                    return glance(&mut self.logs[tp.0 as usize].canon, &poll, &mut self.findings);
+                }
+                self.read(&poll);
+                self.compare_acks(facts, &poll);
                 self.log(*tp, partition).canon.forget_below(*log_start_offset);
             }
             Event::ProduceCompleted { op, outcome: Outcome::Applied, base_offset: Some(base) } => {
@@ -140,51 +122,18 @@ impl Agreement {
         }
         let walks = &mut self.walks[consumer];
         if walks.len() <= tp {
-            walks.resize(tp + 1, NOWHERE);
+            walks.resize(tp + 1, Walk::default());
         }
         &mut walks[tp]
     }
 
-    /// Follows a reader over `[fetch, next)`, in segments that lie in one block and are either new or known.
-    fn read(&mut self, poll: &Poll<'_>, fetch: i64, next: i64) {
+    /// Follows a reader.
+    fn read(&mut self, poll: &Poll<'_>) {
         let mut walk = *self.walk(poll.consumer, poll.tp);
-        if walk.next != fetch || walk.generation != poll.generation {
-            walk = Walk { next: fetch, generation: poll.generation, sum: 0, since: fetch };
-        }
         self.log(poll.tp, poll.facts);
         let Agreement { findings, logs, .. } = self;
         let log = &mut logs[poll.tp.0 as usize];
-        let (mut at, mut index) = (fetch, 0);
-        while at < next {
-            let block_end = (at / BLOCK + 1) * BLOCK;
-            let (known, span_end) = match log.canon.covered.span_at(at as u64) {
-                Some(end) => (true, end),
-                None => (false, log.canon.covered.first_at_or_after(at as u64).unwrap_or(u64::MAX)),
-            };
-            let end = next.min(block_end).min(i64::try_from(span_end).unwrap_or(i64::MAX));
-            let count = count_below(&poll.records[index..], end);
-            let segment = Segment { start: at, end, known, records: &poll.records[index..index + count] };
-            match segment.read(&mut log.canon, poll, findings, &mut walk) {
-                Ok(sum) => {
-                    walk.sum = walk.sum.wrapping_add(sum);
-                    if !known {
-                        if let Some(block) = log.canon.block_mut(at, poll.generation) {
-                            block.sum = block.sum.wrapping_add(sum);
-                        }
-                        log.canon.covered.insert(at as u64, end as u64);
-                    }
-                    (at, index) = (end, index + count);
-                    if end == block_end {
-                        compare_block(&mut log.canon, poll, findings, &mut walk, block_end - BLOCK);
-                    }
-                }
-                Err(Cut { new, index: good }) => {
-                    log.canon.cut(&new);
-                    (at, index) = (new.offset, index + good);
-                    (walk.sum, walk.since) = (0, new.offset);
-                }
-            }
-        }
+        walk.follow(&mut log.canon, poll, findings);
         if let Some(seen) = poll.records.last() {
             let entry = Entry::new(seen, poll.consumer, poll.at, poll.generation);
             let newer = |last: &Entry| last.generation < entry.generation || last.offset < entry.offset;
@@ -192,15 +141,14 @@ impl Agreement {
                 log.last = Some(entry);
             }
         }
-        walk.next = next;
         *self.walk(poll.consumer, poll.tp) = walk;
     }
 
     /// Holds the acknowledgements that this poll passed against its records.
-    fn compare_acks(&mut self, facts: &Facts, poll: &Poll<'_>, fetch: i64, next: i64) {
+    fn compare_acks(&mut self, facts: &Facts, poll: &Poll<'_>) {
         let Agreement { findings, logs, .. } = self;
         let runs = &facts.polled().runs;
-        logs[poll.tp.0 as usize].pending.pass(fetch, next, |ack| {
+        logs[poll.tp.0 as usize].pending.pass(poll.fetch, poll.next, |ack| {
             if ack.generation < poll.generation {
                 return;
             }
@@ -322,92 +270,6 @@ impl Agreement {
     }
 }
 
-/// Part of a poll: `[start, end)` in one block, all of it passed by somebody before (`known`) or none of it.
-struct Segment<'a> {
-    start: i64,
-    end: i64,
-    known: bool,
-    records: &'a [Seen],
-}
-
-/// Record `index` of the segment, `new`, is lawfully another one than was seen: from it on, the log is new.
-struct Cut {
-    new: Entry,
-    index: usize,
-}
-
-impl Segment<'_> {
-    /// Compares with what was seen and keeps what is new; the sum of the segment.
-    fn read(
-        &self,
-        canon: &mut Canon,
-        poll: &Poll<'_>,
-        findings: &mut Findings,
-        walk: &mut Walk,
-    ) -> Result<u64, Cut> {
-        let mut sum = 0u64;
-        let mut expected = self.start;
-        for (index, seen) in self.records.iter().enumerate() {
-            if expected < seen.offset {
-                passed_over(canon, findings, poll, walk, expected, seen.offset);
-            }
-            let entry = Entry::new(seen, poll.consumer, poll.at, poll.generation);
-            match canon.entry(seen.offset) {
-                Some(old) if old.agrees(&entry) => survived(canon, *old, poll),
-                Some(old) if old.generation < poll.generation && old.epoch < entry.epoch => {
-                    return Err(Cut { new: entry, index });
-                }
-                Some(old) => {
-                    disagree(findings, poll, old, &entry);
-                    walk.since = i64::MAX;
-                }
-                None => canon.put(entry, poll.ring_max),
-            }
-            expected = seen.offset + 1;
-            sum = sum.wrapping_add(mix(seen));
-        }
-        if expected < self.end {
-            passed_over(canon, findings, poll, walk, expected, self.end);
-        }
-        if self.known {
-            findings.checked(self.records.len() as u64);
-        }
-        Ok(sum)
-    }
-}
-
-/// What was seen again after a licensed loss is promised again.
-#[inline]
-fn survived(canon: &mut Canon, old: Entry, poll: &Poll<'_>) {
-    if old.generation < poll.generation {
-        canon.put(Entry { generation: poll.generation, ..old }, poll.ring_max);
-    }
-}
-
-/// The poll holds no record in `[from, to)`: nobody else may see one there.
-#[cold]
-fn passed_over(
-    canon: &mut Canon,
-    findings: &mut Findings,
-    poll: &Poll<'_>,
-    walk: &mut Walk,
-    from: i64,
-    to: i64,
-) {
-    for offset in from..to {
-        let hole = Entry::hole(offset, poll.consumer, poll.at, poll.generation);
-        match canon.entry(offset) {
-            Some(old) if old.producer == HOLE => survived(canon, *old, poll),
-            Some(old) if old.generation == poll.generation => {
-                disagree(findings, poll, old, &hole);
-                walk.since = i64::MAX;
-            }
-            _ if Canon::is_small_hole(from, to) => canon.put(hole, poll.ring_max),
-            _ => {}
-        }
-    }
-}
-
 /// The poll passed over `[from, to)`, which is part of `ack`, and holds none of our records there. (A record that is not
 /// ours is integrity's business.)
 #[inline]
@@ -417,75 +279,6 @@ fn no_record(findings: &mut Findings, facts: &Facts, poll: &Poll<'_>, ack: &Ack,
         let found = format!("consumer {} passed over it at {} and saw nothing", poll.consumer, At(poll.at));
         contradicts_ack(findings, facts, poll.tp, poll.at, ack, offset, found, 1);
     }
-}
-
-/// The records below `end`; they ascend.
-#[inline]
-fn count_below(records: &[Seen], end: i64) -> usize {
-    match records.last() {
-        Some(last) if last.offset >= end => records.partition_point(|seen| seen.offset < end),
-        _ => records.len(),
-    }
-}
-
-/// The reader has walked to the end of the block at `start`: compares its sum if it walked all of it.
-fn compare_block(canon: &mut Canon, poll: &Poll<'_>, findings: &mut Findings, walk: &mut Walk, start: i64) {
-    let (sum, whole) = (walk.sum, walk.since <= start);
-    (walk.sum, walk.since) = (0, start + BLOCK);
-    let Some(block) = canon.whole_block(start).filter(|block| whole && block.sum != sum) else { return };
-    if block.generation < poll.generation {
-        if let Some(block) = canon.block_mut(start, poll.generation) {
-            (block.sum, block.generation) = (sum, poll.generation);
-        }
-        return;
-    }
-    findings.report(poll.at, ANOMALY, 1, Some(poll.tp), || Described {
-        message: format!(
-            "{} @ offsets {start}..{}: consumer {} read other records there at {} than were first seen (which of \
-             them is no longer known: run the seed again with recording).",
-            poll.facts.name,
-            start + BLOCK,
-            poll.consumer,
-            At(poll.at),
-        ),
-        partition: Some(poll.facts.name.to_string()),
-        offset: Some(start),
-        ..Described::default()
-    });
-}
-
-#[cold]
-fn disagree(findings: &mut Findings, poll: &Poll<'_>, old: &Entry, new: &Entry) {
-    let same = (old.content, old.producer, old.seq) == (new.content, new.producer, new.seq);
-    let known = if old.producer == HOLE { new } else { old };
-    findings.report(poll.at, ANOMALY, 1, Some(poll.tp), || Described {
-        message: format!(
-            "{} @ offset {}: consumer {} {} at {}, but consumer {} {} at {}{}.",
-            poll.facts.name,
-            new.offset,
-            old.consumer,
-            saw(old),
-            At(old.at),
-            new.consumer,
-            saw(new),
-            At(new.at),
-            if same { ": the same record in another epoch" } else { "" },
-        ),
-        partition: Some(poll.facts.name.to_string()),
-        offset: Some(new.offset),
-        producer: Some(known.producer),
-        seq: Some(known.seq),
-    });
-}
-
-/// `saw record 1:7 (producer:seq) of leader epoch 3 and content ... there`.
-fn saw(entry: &Entry) -> String {
-    let record = match entry.producer {
-        HOLE => return "passed over it and saw nothing".to_string(),
-        NOT_OURS => "a record that is not ours".to_string(),
-        producer => Rec(producer, entry.seq).to_string(),
-    };
-    format!("saw {record} (leader epoch {}, content {:016x}) there", entry.epoch, entry.content)
 }
 
 /// `ack` says what is at `offset`; `found` says otherwise.

@@ -69,7 +69,7 @@ impl Checker for Coverage {
             Event::ProduceCompleted { op, outcome: Outcome::Applied, base_offset } => {
                 self.acknowledged(facts, at, *op, *base_offset);
             }
-            Event::Polled { consumer, tp, fetch_offset, next_offset, .. } if facts.polled().ordered => {
+            Event::Polled { consumer, tp, fetch_offset, next_offset, .. } if facts.polled().is_usable() => {
                 self.read(facts, at, *consumer, *tp, (*fetch_offset, *next_offset));
             }
             Event::FinalReadStarted { consumer } => {

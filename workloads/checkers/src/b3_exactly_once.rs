@@ -2,7 +2,7 @@
 //! their sequences.
 //!
 //! `duplicate`: one sequence at two offsets. Lawful only for a producer that is not idempotent, and only as often as
-//! an attempt of it may have been appended. `nonmonotonic-send`: an idempotent producer's sequence behind a higher one. A
+//! an attempt of it may have been appended. `out-of-order`: an idempotent producer's sequence behind a higher one. A
 //! gap is no anomaly here: the producer may have given up; when it was acknowledged, B2 reports it.
 //!
 //! Knowledge is dropped at a licensed loss (what is lost may be written again) and when the full re-read begins,
@@ -17,7 +17,7 @@ use burnin_history::{Acks, ConsumerId, Event, Moment, OpId, Tp};
 use std::collections::BTreeMap;
 
 const DUPLICATE: &str = "duplicate";
-const OUT_OF_ORDER: &str = "nonmonotonic-send";
+const OUT_OF_ORDER: &str = "out-of-order";
 /// Retried operations that a producer keeps count of; beyond it any number of copies is let pass for the oldest.
 const RETRIED_MAX: usize = 1 << 14;
 
@@ -71,7 +71,7 @@ impl Checker for ExactlyOnce {
         match event {
             Event::ProduceCompleted { op, .. } => self.completed(facts, *op),
             Event::Polled { consumer, tp, fetch_offset, next_offset, .. }
-                if facts.polled().ordered && self.reader.is_none_or(|reader| reader == *consumer) =>
+                if facts.polled().is_usable() && self.reader.is_none_or(|reader| reader == *consumer) =>
             {
                 self.read(facts, at, *consumer, *tp, (*fetch_offset, *next_offset));
             }

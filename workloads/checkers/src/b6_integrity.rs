@@ -1,8 +1,8 @@
 //! B6, integrity: what is read was sent, to this partition, in this run, and arrived undamaged.
 //!
-//! `corrupt-record`: the value is not a payload or its checksum fails. `never-written`: nobody was asked to write this
-//! sequence of this producer to this partition in this run. `G1a` (aborted read): it belongs to an operation that was
-//! known to have failed when it was read.
+//! `corrupt`: the value is not a payload or its checksum fails. `foreign`: a payload of another run. `misplaced`: of
+//! another topic or partition. `never-sent`: of a producer and sequence that nobody was asked to write. `G1a` (aborted
+//! read): of an operation that was known to have failed when it was read.
 
 use crate::checker::{Checker, Class, Described, Findings};
 use crate::digest::Foreign;
@@ -32,7 +32,7 @@ impl Checker for Integrity {
     }
 
     fn anomalies(&self) -> &'static [&'static str] {
-        &["corrupt-record", "never-written", "G1a"]
+        &["corrupt", "foreign", "misplaced", "never-sent", "G1a"]
     }
 
     fn see(&mut self, facts: &Facts, at: Moment, event: &Event<'_>) {
@@ -78,8 +78,10 @@ impl Integrity {
         for (offset, foreign) in &facts.polled().foreign {
             let partition = facts.partition(tp);
             let anomaly = match foreign {
-                Foreign::Payload(_) => "corrupt-record",
-                Foreign::OtherRun(_) | Foreign::Elsewhere(_) | Foreign::NeverSent(_) => "never-written",
+                Foreign::Payload(_) => "corrupt",
+                Foreign::OtherRun(_) => "foreign",
+                Foreign::Elsewhere(_) => "misplaced",
+                Foreign::NeverSent(_) => "never-sent",
             };
             self.findings.report(at, anomaly, 1, Some(tp), || {
                 let (what, payload) = match foreign {

@@ -55,9 +55,19 @@ pub struct Digest {
     /// Whether offsets ascend strictly within `[fetch_offset, next_offset)`. Most checkers ignore a poll where they
     /// do not: continuity reports it.
     pub ordered: bool,
+    /// Whether the answer may have been on the wire since before a licensed loss. It then tells nothing about the log
+    /// as it is now. (Of each reader the first answer after the loss, unless it has begun anew since: it asks again
+    /// only when it has got an answer or given up.)
+    pub stale: bool,
 }
 
 impl Digest {
+    /// Whether it tells something about the log.
+    #[inline]
+    pub fn is_usable(&self) -> bool {
+        self.ordered && !self.stale
+    }
+
     pub(crate) fn take_in(&mut self, facts: &Facts, tp: Tp, fetch: i64, next: i64, records: &[Seen]) {
         self.runs.clear();
         self.foreign.clear();

@@ -4,7 +4,9 @@
 use crate::digest::Digest;
 use crate::intervals::IntervalSet;
 use crate::licence::Licence;
-use burnin_history::{Acks, Event, FaultEvent, Flush, Moment, NodeId, OpId, Outcome, ProducerId, Tp};
+use burnin_history::{
+    Acks, ConsumerId, Event, FaultEvent, Flush, Moment, NodeId, OpId, Outcome, ProducerId, Tp,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -142,6 +144,8 @@ pub struct Facts {
     slots: Vec<SlotFacts>,
     ops: BTreeMap<OpId, Op>,
     polled: Digest,
+    /// By consumer, then by partition: the licence generation in which it last began, or got an answer.
+    asked_in: Vec<Vec<u32>>,
 }
 
 impl Facts {
@@ -155,6 +159,7 @@ impl Facts {
             slots: Vec::new(),
             ops: BTreeMap::new(),
             polled: Digest::default(),
+            asked_in: Vec::new(),
         }
     }
 
@@ -267,9 +272,13 @@ impl Facts {
                     op.node = Some(*node);
                 }
             }
-            Event::Polled { tp, fetch_offset, next_offset, records, .. } => {
+            Event::Positioned { consumer, tp, .. } => {
+                self.asks(*consumer, *tp);
+            }
+            Event::Polled { consumer, tp, fetch_offset, next_offset, records, .. } => {
                 let mut polled = std::mem::take(&mut self.polled);
                 polled.take_in(self, *tp, *fetch_offset, *next_offset, records);
+                polled.stale = self.asks(*consumer, *tp);
                 self.polled = polled;
             }
             Event::DeleteRecordsInvoked { tp, offset } => {
@@ -296,15 +305,27 @@ impl Facts {
                 }
             }
             Event::Polled { tp, records, .. } => {
-                if let (Some(last), true) = (records.last(), self.polled.ordered) {
+                if let (Some(last), true) = (records.last(), self.polled.is_usable()) {
                     let facts = self.partition_mut(*tp);
-                    if !facts.licence.in_doubt(at) {
-                        facts.floor = facts.floor.max(last.offset);
-                    }
+                    facts.floor = facts.floor.max(last.offset);
                 }
             }
             _ => {}
         }
+    }
+
+    /// The reader asks, or asks again because it got an answer. Whether it last did so before a licensed loss.
+    fn asks(&mut self, consumer: ConsumerId, tp: Tp) -> bool {
+        let generation = self.partition(tp).licence.generation();
+        let (consumer, tp) = (consumer.0 as usize, tp.0 as usize);
+        if self.asked_in.len() <= consumer {
+            self.asked_in.resize_with(consumer + 1, Vec::new);
+        }
+        let asked_in = &mut self.asked_in[consumer];
+        if asked_in.len() <= tp {
+            asked_in.resize(tp + 1, 0);
+        }
+        std::mem::replace(&mut asked_in[tp], generation) < generation
     }
 
     fn introduce(

@@ -28,6 +28,7 @@ mod pending;
 mod set;
 mod verdict;
 mod w4_disk;
+mod walk;
 mod words;
 
 pub use b1_agreement::Agreement;

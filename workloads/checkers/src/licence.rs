@@ -34,9 +34,6 @@ pub struct Licence {
     removable_below: i64,
 }
 
-/// How long an answer may be on the wire, at the most.
-const ON_THE_WIRE: Moment = 500_000_000;
-
 impl Licence {
     /// Of a partition that flushes in this mode and acknowledges on `min_isr` replicas.
     pub fn new(flush: Flush, min_isr: u32) -> Licence {
@@ -99,11 +96,11 @@ impl Licence {
         self.removable_below = self.removable_below.max(if offset < 0 { i64::MAX } else { offset });
     }
 
-    /// Whether an answer that arrives at `at` may have been sent before the past became losable: what a machine
-    /// sent before its power went is still on the wire. Such an answer tells nothing about the log as it is now.
+    /// Whether what was asked at `moment` was asked before the past became losable the last time: the answer may have
+    /// been on the wire when power went, and then tells nothing about the log as it is now.
     #[inline]
-    pub fn in_doubt(&self, at: Moment) -> bool {
-        self.horizon.is_some_and(|horizon| at < horizon + ON_THE_WIRE)
+    pub fn before_loss(&self, moment: Moment) -> bool {
+        self.horizon.is_some_and(|horizon| moment <= horizon)
     }
 
     /// How often the past became losable.

@@ -50,6 +50,13 @@ impl CheckSet {
         self.checkers.iter().flat_map(|checker| checker.findings().violations())
     }
 
+    /// Every anomaly that can be found, with its checker.
+    pub fn anomalies(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.checkers
+            .iter()
+            .flat_map(|checker| checker.anomalies().iter().map(|anomaly| (checker.id(), *anomaly)))
+    }
+
     /// What is known of the history.
     pub fn facts(&self) -> &Facts {
         &self.facts

@@ -27,7 +27,7 @@ fn idempotent_records_are_out_of_order() {
     let mut story = Story::flushed();
     story.maybe(safe(0), 0, 3);
     story.poll(READER, 0, &[(0, 0, 0), (1, 0, 2), (2, 0, 1)]);
-    story.expect(B3, "nonmonotonic-send", 1);
+    story.expect(B3, "out-of-order", 1);
 }
 
 #[test]

@@ -4,7 +4,8 @@ use crate::story::*;
 use burnin_history::{Event, Moment, OffsetSpec};
 
 const B13: &str = "B13";
-const REGRESSION: &str = "offset-regression";
+const STALE: &str = "stale-latest";
+const EARLIER: &str = "earliest-regress";
 const LATEST: OffsetSpec = OffsetSpec::Latest;
 const EARLIEST: OffsetSpec = OffsetSpec::Earliest;
 
@@ -40,7 +41,7 @@ fn latest_is_below_an_acknowledged_a_read_or_an_answered_offset() {
         }
         let asked = wait(&mut story, 10);
         story.listed(LATEST, asked, 4);
-        story.expect(B13, REGRESSION, 1);
+        story.expect(B13, STALE, 1);
     }
 }
 
@@ -68,7 +69,7 @@ fn latest_goes_back_after_a_kill_but_may_after_a_licensed_loss() {
         }
         let asked = wait(&mut story, 10);
         story.listed(LATEST, asked, 2);
-        story.expect(B13, REGRESSION, found);
+        story.expect(B13, STALE, found);
     }
 }
 
@@ -78,7 +79,7 @@ fn earliest_goes_back() {
     story.listed(EARLIEST, 0, 5);
     let asked = wait(&mut story, 10);
     story.listed(EARLIEST, asked, 4);
-    story.expect(B13, REGRESSION, 1);
+    story.expect(B13, EARLIER, 1);
 }
 
 #[test]
@@ -93,17 +94,17 @@ fn earliest_after_a_crash_may_undo_retention_but_not_an_acknowledged_deletion() 
         story.kill();
         let asked = wait(&mut story, 10);
         story.listed(EARLIEST, asked, 4);
-        story.expect(B13, REGRESSION, found);
+        story.expect(B13, EARLIER, found);
     }
 }
 
 #[test]
 fn reader_is_told_that_log_start_or_high_watermark_went_back() {
-    for (start, high_watermark) in [(2, 10), (3, 9)] {
+    for (start, high_watermark, anomaly) in [(2, 10, EARLIER), (3, 9, "high-watermark-regress")] {
         let mut story = Story::flushed();
         told(&mut story, 3, 10);
         told(&mut story, start, high_watermark);
-        story.expect(B13, REGRESSION, 1);
+        story.expect(B13, anomaly, 1);
     }
 }
 

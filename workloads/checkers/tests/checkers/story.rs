@@ -20,6 +20,7 @@ pub struct Story {
     pub now: Moment,
     pub epoch: i32,
     high_watermark: i64,
+    readers: Vec<ConsumerId>,
     next_op: u64,
 }
 
@@ -59,7 +60,14 @@ impl Story {
     }
 
     fn of(flush: Flush) -> Story {
-        let mut story = Story { set: CheckSet::new(RUN), now: 0, epoch: 0, high_watermark: 0, next_op: 0 };
+        let mut story = Story {
+            set: CheckSet::new(RUN),
+            now: 0,
+            epoch: 0,
+            high_watermark: 0,
+            readers: Vec::new(),
+            next_op: 0,
+        };
         story.event(&Event::Partition {
             tp: TP,
             topic: "orders".into(),
@@ -112,6 +120,7 @@ impl Story {
     }
 
     pub fn seek(&mut self, consumer: ConsumerId, offset: i64) {
+        self.readers.push(consumer);
         self.event(&Event::Positioned { consumer, tp: TP, offset });
     }
 
@@ -127,6 +136,11 @@ impl Story {
     }
 
     pub fn poll_seen(&mut self, consumer: ConsumerId, fetch: i64, next: i64, records: &[Seen]) {
+        if !self.readers.contains(&consumer) {
+            // A reader that is new begins here.
+            self.now -= 1_000_000;
+            self.seek(consumer, fetch);
+        }
         self.high_watermark = self.high_watermark.max(next);
         self.event(&Event::Polled {
             consumer,

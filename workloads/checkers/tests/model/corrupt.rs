@@ -102,7 +102,7 @@ fn alter(history: &mut History, rng: &mut Rng) -> Option<String> {
     // Seen by somebody since the last loss of anything, at the same offset and in the same epoch.
     let mut seen = Vec::new();
     for (_, event) in &history.events {
-        if let Owned::Polled { consumer, records, .. } = event
+        if let Owned::Polled { consumer, records, late: false, .. } = event
             && *consumer != FINAL
         {
             seen.extend(records.iter().map(|seen| (seen.offset, seen.leader_epoch, seen.content)));
@@ -186,8 +186,17 @@ fn hide(history: &mut History, rng: &mut Rng) -> Option<String> {
     let mut polls = Vec::new();
     let last_loss = history.events.iter().rposition(|(_, event)| is_power_loss(event)).unwrap_or(0);
     for (i, (_, event)) in history.events.iter().enumerate().skip(last_loss) {
-        if let Owned::Polled { consumer, records, .. } = event {
+        if let Owned::Polled { consumer, records, late: false, .. } = event {
             if *consumer == FINAL {
+                continue;
+            }
+            // The first answer after a loss may be of before it.
+            let asked = history.events[last_loss..i].iter().any(|(_, event)| match event {
+                Owned::Polled { consumer: other, .. }
+                | Owned::Plain(Event::Positioned { consumer: other, .. }) => other == consumer,
+                _ => false,
+            });
+            if !asked {
                 continue;
             }
             for (j, seen) in records.iter().enumerate() {

@@ -41,6 +41,7 @@ impl Rng {
 #[derive(Clone, Debug)]
 pub enum Owned {
     Plain(Event<'static>),
+    /// `late`: it was on the wire when the broker crashed.
     Polled {
         consumer: ConsumerId,
         fetch: i64,
@@ -48,6 +49,7 @@ pub enum Owned {
         start: i64,
         high_watermark: i64,
         records: Vec<Seen>,
+        late: bool,
     },
     Observed(Observation),
 }
@@ -69,7 +71,7 @@ impl History {
             match event {
                 Owned::Plain(event) => set.record(*at, event),
                 Owned::Observed(observation) => set.record(*at, &Event::Observed { node: NODE, observation }),
-                Owned::Polled { consumer, fetch, next, start, high_watermark, records } => set.record(
+                Owned::Polled { consumer, fetch, next, start, high_watermark, records, .. } => set.record(
                     *at,
                     &Event::Polled {
                         consumer: *consumer,
@@ -188,6 +190,7 @@ pub fn simulate(seed: u64, flush: Flush, steps: usize) -> History {
         min_isr: 1,
     });
     world.recovered();
+    (0..READERS as usize).for_each(|reader| world.position(reader, 0));
     (0..steps).for_each(|_| world.step());
     // One acknowledged record at least, whatever the dice said.
     world.settle();
@@ -409,6 +412,13 @@ impl World {
     }
 
     fn read(&mut self, consumer: ConsumerId, fetch: i64, most: usize) -> i64 {
+        let (next, polled) = self.answer_of(consumer, fetch, most);
+        self.push(polled);
+        next
+    }
+
+    /// What a fetch is answered now: the next offset and the event.
+    fn answer_of(&self, consumer: ConsumerId, fetch: i64, most: usize) -> (i64, Owned) {
         let visible = self.visible();
         let from = self.log.partition_point(|row| row.offset < fetch);
         let rows = self.log[from..].iter().take_while(|row| row.offset < visible).take(most);
@@ -418,8 +428,7 @@ impl World {
             _ => visible,
         };
         let (start, high_watermark) = (self.start, visible);
-        self.push(Owned::Polled { consumer, fetch, next, start, high_watermark, records });
-        next
+        (next, Owned::Polled { consumer, fetch, next, start, high_watermark, records, late: false })
     }
 
     fn position(&mut self, reader: usize, offset: i64) {
@@ -459,6 +468,7 @@ impl World {
 
     /// The process dies, and with `power` the page cache too.
     fn crash(&mut self, power: bool) {
+        let on_the_wire = self.on_the_wire();
         let fault =
             if power { FaultEvent::PowerLost { node: NODE } } else { FaultEvent::Killed { node: NODE } };
         self.plain(Event::Fault(fault));
@@ -491,6 +501,25 @@ impl World {
         }
         self.plain(Event::Fault(FaultEvent::Started { node: NODE }));
         self.recovered();
+        if let Some((reader, next, polled)) = on_the_wire {
+            self.append();
+            self.push(polled);
+            self.positions[reader] = next;
+        }
+    }
+
+    /// An answer that will arrive only after the crash.
+    fn on_the_wire(&mut self) -> Option<(usize, i64, Owned)> {
+        let reader = self.rng.below(READERS as usize);
+        let fetch = self.positions[reader];
+        if fetch < self.start || fetch > self.visible() || self.rng.one_in(3) {
+            return None;
+        }
+        let (next, mut polled) = self.answer_of(ConsumerId(reader as u32), fetch, 8);
+        if let Owned::Polled { late, .. } = &mut polled {
+            *late = true;
+        }
+        Some((reader, next, polled))
     }
 
     fn recovered(&mut self) {
