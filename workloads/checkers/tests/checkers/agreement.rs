@@ -213,3 +213,14 @@ fn power_loss_licenses_nothing_where_acks_mean_flushed() {
     story.poll(OTHER, 9, &[(9, 0, 10)]);
     story.expect(B1, ANOMALY, 1);
 }
+
+#[test]
+fn late_answer_is_held_to_one_record_per_offset_and_epoch() {
+    let mut story = Story::page_cache();
+    story.maybe(safe(0), 0, 2);
+    story.poll(READER, 0, &[(0, 0, 0)]);
+    story.seek(OTHER, 0);
+    story.power_loss();
+    story.poll_seen(OTHER, 0, 1, &[seen(0, (0, 0, 1))]);
+    story.expect(B1, ANOMALY, 1);
+}

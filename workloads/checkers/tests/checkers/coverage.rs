@@ -280,3 +280,19 @@ fn rotted_partition_may_answer_with_an_error_and_says_that_it_was_skipped() {
         story.expect("B16", "unreadable", usize::from(rotted != 0));
     }
 }
+
+#[test]
+fn silent_when_a_late_answer_passes_offsets_that_were_acknowledged_anew() {
+    let mut story = Story::page_cache();
+    story.acked(safe(0), 0, 4, 0);
+    story.seek(READER, 0);
+    story.power_loss();
+    story.acked(safe(0), 4, 2, 2);
+    // What it asked before the power loss is answered now.
+    let old: Vec<Seen> = rows(0, 0, 4, 0).into_iter().map(|row| seen(0, row)).collect();
+    story.poll_seen(READER, 0, 4, &old);
+    let mut log = old[..2].to_vec();
+    log.extend(rows(0, 4, 2, 2).into_iter().map(|row| seen(1, row)));
+    story.final_read_seen(0, &log);
+    story.expect_silence();
+}
