@@ -129,8 +129,9 @@ fn check_producers<R: Runtime>(
 }
 
 fn check_epochs<R: Runtime>(runtime: &R, known: &Known<'_>, state: &State<<R::Disk as Disk>::File>) {
-    let inside =
-        state.epochs.entries().iter().all(|e| state.start <= e.start_offset && e.start_offset < state.end);
+    let inside = state.epochs.entries().iter().all(|e| {
+        state.start == e.start_offset || (state.start < e.start_offset && e.start_offset < state.end)
+    });
     let covers = state.start == state.end || state.epochs.epoch_at(state.start).is_some();
     if !inside || !covers {
         let entries = state.epochs.entries();

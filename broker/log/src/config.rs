@@ -81,7 +81,7 @@ pub struct LogDirConfig {
     pub checkpoint_interval_ms: u64,
     /// How long the state of a silent producer is kept (`producer.id.expiration.ms`).
     pub producer_id_expiration_ms: i64,
-    /// Ends [`crate::LogDir::open`] between two partitions with [`crate::LogError::Stopped`].
+    /// Ends [`crate::LogDir::open`] between partitions with [`crate::LogError::Stopped`].
     pub stop: StopFlag,
 }
 

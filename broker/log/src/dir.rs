@@ -3,7 +3,7 @@
 
 use crate::checkpoint::{decode_offsets, encode_offsets, encode_partition_metadata};
 use crate::config::{LogConfig, LogDirConfig};
-use crate::disk::{read_file, remove_file, replace_file, write_file};
+use crate::disk::{join_all, read_file, remove_file, replace_file, write_file};
 use crate::error::{Context, LogError};
 use crate::files::{
     CLEAN_SHUTDOWN, LOCK, LOG_STARTS, PARTITION_METADATA, RECOVERY_POINTS, TEMP_SUFFIX, TopicPartition,
@@ -103,6 +103,7 @@ impl<R: Runtime> LogDir<R> {
     }
 
     /// Creates the log of a partition, empty and durable. What an earlier creation left unfinished is replaced.
+    /// [`LogError::Exists`] also while one of that name is being created or deleted.
     pub async fn create(
         &self,
         tp: TopicPartition,
@@ -111,6 +112,7 @@ impl<R: Runtime> LogDir<R> {
     ) -> Result<Log<R>, LogError> {
         let shared = &self.0.shared;
         shared.check_online()?;
+        let Some(_reserved) = shared.reserve(&tp) else { return Err(LogError::Exists(tp.to_string())) };
         if shared.logs.lock().contains_key(&tp) {
             return Err(LogError::Exists(tp.to_string()));
         }
@@ -206,9 +208,12 @@ async fn make_partition<R: Runtime>(
     topic_id: Uuid,
 ) -> Result<(), LogError> {
     let disk = runtime.disk();
-    let left_over = disk.list(root).await.during("list", root)?;
-    if left_over.iter().any(|entry| Some(entry.name.as_str()) == dir.file_name().and_then(|n| n.to_str())) {
-        disk.remove_dir_all(dir).await.during("remove", dir)?;
+    match disk.list(dir).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        left_over => {
+            left_over.during("list", dir)?;
+            disk.remove_dir_all(dir).await.during("remove", dir)?;
+        }
     }
     disk.create_dir_all(dir).await.during("create", dir)?;
     let metadata = Bytes::from(encode_partition_metadata(topic_id));
@@ -248,6 +253,33 @@ fn register<R: Runtime>(
     Some(log)
 }
 
+/// How many partitions are loaded at the same time.
+const LOADED_AT_ONCE: usize = 16;
+
+async fn load_one<R: Runtime>(
+    shared: &Arc<Shared<R>>,
+    tp: &TopicPartition,
+    dir: &Path,
+    clean: bool,
+    recovery_point: i64,
+    log_start: i64,
+) -> Result<(), LogError> {
+    let name: Arc<str> = Arc::from(tp.to_string());
+    let known = Known {
+        dir,
+        name: &name,
+        config: Arc::new(shared.config.log.clone()),
+        clean,
+        recovery_point,
+        log_start,
+        producer_id_expiration_ms: shared.config.producer_id_expiration_ms,
+    };
+    let loaded = load(&shared.runtime, &known).await?;
+    let log = register(shared, tp, name.clone(), dir.to_owned(), loaded);
+    assert!(log.is_some(), "directory {} was listed twice", dir.display());
+    Ok(())
+}
+
 async fn load_all<R: Runtime>(shared: &Arc<Shared<R>>) -> Result<(), LogError> {
     let (runtime, path) = (&shared.runtime, &shared.path);
     let entries = runtime.disk().list(path).await.during("list", path)?;
@@ -259,35 +291,26 @@ async fn load_all<R: Runtime>(shared: &Arc<Shared<R>>) -> Result<(), LogError> {
     }
     let points = read_offsets(runtime, path, RECOVERY_POINTS).await?;
     let starts = read_offsets(runtime, path, LOG_STARTS).await?;
+    let mut partitions = Vec::new();
     for entry in entries {
+        let entry_path = path.join(&entry.name);
+        if is_delete_dir(&entry.name) && entry.is_dir {
+            runtime.disk().remove_dir_all(&entry_path).await.during("remove", &entry_path)?;
+        } else if entry.name.ends_with(TEMP_SUFFIX) && !entry.is_dir {
+            remove_file(runtime, &entry_path).await?;
+        } else if let Some(tp) = TopicPartition::from_dir_name(&entry.name).filter(|_| entry.is_dir) {
+            let point = points.get(&tp).copied().unwrap_or(0);
+            let start = starts.get(&tp).copied().unwrap_or(0);
+            partitions.push((tp, entry_path, point, start));
+        }
+    }
+    for some in partitions.chunks(LOADED_AT_ONCE) {
         if shared.config.stop.is_set() {
             return Err(LogError::Stopped(path.clone()));
         }
-        if !entry.is_dir {
-            if entry.name.ends_with(TEMP_SUFFIX) {
-                remove_file(runtime, &path.join(&entry.name)).await?;
-            }
-            continue;
-        }
-        let dir = path.join(&entry.name);
-        if is_delete_dir(&entry.name) {
-            runtime.disk().remove_dir_all(&dir).await.during("remove", &dir)?;
-            continue;
-        }
-        let Some(tp) = TopicPartition::from_dir_name(&entry.name) else { continue };
-        let name: Arc<str> = Arc::from(entry.name.as_str());
-        let known = Known {
-            dir: &dir,
-            name: &name,
-            config: Arc::new(shared.config.log.clone()),
-            clean,
-            recovery_point: points.get(&tp).copied().unwrap_or(0),
-            log_start: starts.get(&tp).copied().unwrap_or(0),
-            producer_id_expiration_ms: shared.config.producer_id_expiration_ms,
-        };
-        let loaded = load(runtime, &known).await?;
-        let log = register(shared, &tp, name.clone(), dir.clone(), loaded);
-        assert!(log.is_some(), "directory {} was listed twice", dir.display());
+        let loading =
+            some.iter().map(|(tp, dir, point, start)| load_one(shared, tp, dir, clean, *point, *start));
+        join_all(loading).await.into_iter().collect::<Result<(), LogError>>()?;
     }
     let recovered: BTreeMap<_, _> =
         shared.logs.lock().values().map(|log| (log.0.tp.clone(), log.recovery_point())).collect();

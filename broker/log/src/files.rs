@@ -32,11 +32,9 @@ impl TopicPartition {
     /// From the name of a partition's directory, `TOPIC-N`.
     pub(crate) fn from_dir_name(name: &str) -> Option<Self> {
         let (topic, number) = name.rsplit_once('-')?;
-        let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
-        if topic.is_empty() || !digits {
-            return None;
-        }
-        Some(TopicPartition::new(topic, number.parse().ok()?))
+        let tp = TopicPartition::new(topic, number.parse().ok()?);
+        // `a-007` and `a-+7` are strangers
+        (!topic.is_empty() && tp.partition >= 0 && tp.to_string() == name).then_some(tp)
     }
 }
 
@@ -124,6 +122,7 @@ mod tests {
         assert_eq!(TopicPartition::from_dir_name("a-b-3"), Some(TopicPartition::new("a-b", 3)));
         assert_eq!(TopicPartition::from_dir_name("meta.properties"), None);
         assert_eq!(TopicPartition::from_dir_name("-3"), None);
+        assert_eq!(TopicPartition::from_dir_name("a-03"), None);
         assert_eq!(TopicPartition::from_dir_name("a--3"), Some(TopicPartition::new("a-", 3)));
         let name = delete_dir_name(&TopicPartition::new("orders", 0), 7);
         assert_eq!(name, "orders-0.00000000000000000000000000000007-delete");

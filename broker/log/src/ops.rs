@@ -172,10 +172,12 @@ impl<R: Runtime> Writer<R> {
     /// inherit them, then by renaming its directory, then for good.
     pub async fn delete(&mut self, log: &Log<R>) -> Result<(), LogError> {
         let runtime = self.shared.runtime.clone();
+        let unknown = || LogError::Unknown(log.0.name.to_string());
+        let _reserved = self.shared.reserve(&log.0.tp).ok_or_else(unknown)?;
         {
             let mut logs = self.shared.logs.lock();
             if logs.get(&log.0.tp).is_none_or(|known| known.0.id != log.0.id) {
-                return Err(LogError::Unknown(log.0.name.to_string()));
+                return Err(unknown());
             }
             logs.remove(&log.0.tp);
         }
@@ -184,7 +186,8 @@ impl<R: Runtime> Writer<R> {
             state.deleted = true;
             state.pending.clear();
             state.tail.clear();
-            state.waiters.fail_above(i64::MIN, &LogError::Unknown(log.0.name.to_string()));
+            state.segments.iter_mut().for_each(|segment| segment.file = None);
+            state.waiters.fail_above(i64::MIN, &unknown());
         }
         log.0.watchers.lock().notify_all();
         self.forget(log);

@@ -7,8 +7,9 @@ use crate::files::TopicPartition;
 use crate::log::Log;
 use burnin_runtime::{Observation, Runtime};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::{Notify, oneshot};
 
@@ -36,6 +37,8 @@ pub(crate) struct Shared<R: Runtime> {
     pub path: PathBuf,
     pub config: LogDirConfig,
     pub logs: Mutex<BTreeMap<TopicPartition, Log<R>>>,
+    /// Partitions whose directories are being made or removed.
+    busy: Mutex<BTreeSet<TopicPartition>>,
     pub queue: Mutex<Queue<R>>,
     pub wake: Notify,
     pub next_id: AtomicU64,
@@ -50,12 +53,19 @@ impl<R: Runtime> Shared<R> {
             path,
             config,
             logs: Mutex::new(BTreeMap::new()),
+            busy: Mutex::new(BTreeSet::new()),
             queue: Mutex::new(Queue { logs: Vec::new(), commands: Vec::new() }),
             wake: Notify::new(),
             next_id: AtomicU64::new(0),
             out_of_service: AtomicBool::new(false),
             reason: Mutex::new(None),
         }
+    }
+
+    /// Keeps everybody else from making or removing the partition's directory; `None` when somebody does.
+    pub fn reserve(self: &Arc<Self>, tp: &TopicPartition) -> Option<Reserved<R>> {
+        let free = self.busy.lock().insert(tp.clone());
+        free.then(|| Reserved { shared: self.clone(), tp: tp.clone() })
     }
 
     /// Hands a log with pending chunks to the writer.
@@ -119,5 +129,17 @@ impl<R: Runtime> Shared<R> {
             (std::mem::take(&mut queue.logs), std::mem::take(&mut queue.commands))
         };
         drop(queue);
+    }
+}
+
+/// See [`Shared::reserve`]; dropping it ends that.
+pub(crate) struct Reserved<R: Runtime> {
+    shared: Arc<Shared<R>>,
+    tp: TopicPartition,
+}
+
+impl<R: Runtime> Drop for Reserved<R> {
+    fn drop(&mut self) {
+        self.shared.busy.lock().remove(&self.tp);
     }
 }

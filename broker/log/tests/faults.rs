@@ -396,6 +396,63 @@ fn a_deleted_log_is_gone_and_its_name_begins_anew() {
 }
 
 #[test]
+fn one_name_is_created_and_deleted_by_one_at_a_time() {
+    simulate(|handle, node| async move {
+        let runtime = handle.runtime(node);
+        let dir = open(&runtime).await;
+        let create_one = || {
+            let dir = dir.clone();
+            runtime.spawn("create", async move { dir.create(tp(), Uuid::nil(), small()).await.map(drop) })
+        };
+        let both = (create_one(), create_one());
+        let both = (both.0.await.unwrap(), both.1.await.unwrap());
+        let refused = |result: &Result<(), LogError>| matches!(result, Err(LogError::Exists(_)));
+        assert!(refused(&both.0) != refused(&both.1), "{both:?}");
+        let log = dir.log(&tp()).unwrap();
+        fill(&log, 3, now(&runtime)).await;
+        let delete = {
+            let dir = dir.clone();
+            runtime.spawn("delete", async move { dir.delete(&tp()).await })
+        };
+        while dir.log(&tp()).is_some() {
+            runtime.sleep(Duration::from_micros(1)).await;
+        }
+        assert!(matches!(dir.create(tp(), Uuid::nil(), small()).await, Err(LogError::Exists(_))));
+        delete.await.unwrap().unwrap();
+        assert_eq!(create(&dir, small()).await.end_offset(), 0);
+        assert_eq!(dir.offline(), None);
+    });
+}
+
+#[test]
+fn hundreds_of_partitions_come_back() {
+    simulate(|handle, node| async move {
+        let runtime = handle.runtime(node);
+        let dir = open(&runtime).await;
+        for partition in 0..300 {
+            let log = dir
+                .create(TopicPartition::new("many", partition), Uuid::from_u128(3), small())
+                .await
+                .unwrap();
+            if partition % 10 == 0 {
+                fill(&log, 2, now(&runtime)).await;
+            }
+        }
+        dir.shutdown().await.unwrap();
+        drop(dir);
+        let before = runtime.now();
+        let dir = open(&runtime).await;
+        assert!(
+            runtime.now().since(before) < Duration::from_millis(500),
+            "{:?}",
+            runtime.now().since(before)
+        );
+        let ends: Vec<i64> = dir.logs().iter().map(Log::end_offset).collect();
+        assert_eq!((ends.len(), ends.iter().sum::<i64>()), (300, 120));
+    });
+}
+
+#[test]
 fn a_second_process_is_refused_and_a_stop_ends_loading() {
     simulate(|handle, node| async move {
         let runtime = handle.runtime(node);

@@ -206,8 +206,7 @@ async fn lives(handle: &SimHandle, node: SimNode, shared: &Shared, options: &Opt
         control.sleep(entropy.duration(Duration::from_millis(5), Duration::from_millis(150))).await;
         match entropy.below(4) {
             0 if !options.failing_syncs => {
-                shared.with(|model| model.flushed.clear());
-                // a stop in order is part of the next life: see `live`
+                // the tasks of a process may also end one by one before it is killed
                 drop(task);
                 handle.kill(node).unwrap();
             }
