@@ -5,27 +5,29 @@
 //! leader changes, and fetched otherwise. There is one fetch in flight per broker; the next is sent from where
 //! the answer is taken in, unless the answers before it still wait to be handed out. A seek raises the partition's generation: answers to what was asked
 //! before it are dropped. So are answers to fetches from another offset than the position: when the leader
-//! moves, the old and the new one may both be asked.
+//! moves, the old and the new one may both be asked. (`answers.rs` takes answers in, `request.rs` builds the
+//! fetch request.)
 
-use super::fetched::progress;
-use super::session::{Ask, Session, Want};
+mod answers;
+mod request;
+
+use super::session::{Session, Want};
 use super::{ConsumerEvent, Fetched, StartAt};
 use crate::backoff::Backoff;
 use crate::client::Network;
-use crate::config::{ClientConfig, ConsumerConfig, OffsetReset};
+use crate::config::{ClientConfig, ConsumerConfig};
 use crate::metadata::PartitionRef;
-use crate::net::{Connection, Lane, Queued, Reply, RequestFailure, ResponseHandler};
+use crate::net::{Connection, Lane, Queued, Reply, ResponseHandler};
 use crate::requests;
 use burnin_runtime::{Entropy, Instant};
-use burnin_wire::kafka::messages::fetch_response::PartitionData;
-use burnin_wire::kafka::messages::{ListOffsetsResponse, OffsetForLeaderEpochResponse};
-use burnin_wire::{Api, ErrorCode, Request, Response, StrBytes};
-use bytes::Bytes;
+use burnin_wire::{Api, StrBytes};
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use uuid::Uuid;
 
+/// The version of Fetch that brought sessions (KIP-227).
+const SESSIONS_SINCE: i16 = 7;
 /// Answers of one partition that may wait to be handed out while more is fetched.
 const BUFFERED_MAX: u32 = 2;
 const LATEST: i64 = -1;
@@ -361,8 +363,11 @@ impl State {
             if connection.is_ready() {
                 let version = connection.version(Api::Fetch).map(|max| if named { max } else { max.min(12) });
                 if let Some(version) = version {
+                    if version < SESSIONS_SINCE {
+                        node.session = Session::new(false);
+                    }
                     let ask = node.session.ask(&wants);
-                    let request = fetch_request(&self.config, version, ask, &self.assigned);
+                    let request = request::fetch_request(&self.config, version, ask, &self.assigned);
                     let token = self.next_token;
                     self.next_token += 1;
                     let timeout = self.request_timeout.max(self.config.max_wait * 2);
@@ -378,261 +383,4 @@ impl State {
         }
         self.wants = wants;
     }
-
-    /// Takes an answer in.
-    pub fn answered(
-        &mut self,
-        now: Instant,
-        network: &dyn Network,
-        token: u64,
-        result: Result<Option<Response>, RequestFailure>,
-    ) {
-        let fetch =
-            self.nodes.iter().position(|node| node.in_flight.as_ref().is_some_and(|f| f.token == token));
-        if let Some(node) = fetch {
-            return self.fetched(now, network, node, result);
-        }
-        let Some(at) = self.questions.iter().position(|question| question.token == token) else { return };
-        let Question { slot, generation, .. } = self.questions.swap_remove(at);
-        if self.assigned[slot].generation != generation {
-            return;
-        }
-        self.assigned[slot].asking = false;
-        let code = match result {
-            Ok(Some(Response::ListOffsets(response))) => self.looked_up(slot, &response),
-            Ok(Some(Response::OffsetForLeaderEpoch(response))) => self.checked(slot, &response),
-            Ok(other) => unreachable!("a lookup was answered with {other:?}"),
-            Err(_) => {
-                self.back_off(now, slot);
-                network.refresh_metadata();
-                return;
-            }
-        };
-        if code != 0 {
-            self.refused(now, network, slot, ErrorCode(code));
-        }
-    }
-
-    fn looked_up(&mut self, slot: usize, response: &ListOffsetsResponse) -> i16 {
-        let assigned = &self.assigned[slot];
-        let topic = response.topics.iter().find(|topic| topic.name.0 == assigned.name);
-        let answer =
-            topic.and_then(|topic| topic.partitions.iter().find(|p| p.partition_index == assigned.at.index));
-        let Some(answer) = answer else { return ErrorCode::UNKNOWN_SERVER_ERROR.0 };
-        if answer.error_code != 0 {
-            return answer.error_code;
-        }
-        if answer.offset < 0 {
-            // No record is that new.
-            self.assigned[slot].phase = Phase::Lookup(LATEST);
-        } else {
-            // The epoch of the offset is that of the record before it only at the end: do not trust it.
-            self.begin_at(slot, answer.offset, -1);
-        }
-        0
-    }
-
-    fn checked(&mut self, slot: usize, response: &OffsetForLeaderEpochResponse) -> i16 {
-        let assigned = &mut self.assigned[slot];
-        let topic = response.topics.iter().find(|topic| topic.topic.0 == assigned.name);
-        let answer =
-            topic.and_then(|topic| topic.partitions.iter().find(|p| p.partition == assigned.at.index));
-        let Some(answer) = answer else { return ErrorCode::UNKNOWN_SERVER_ERROR.0 };
-        if answer.error_code != 0 {
-            return answer.error_code;
-        }
-        assigned.checked_epoch = assigned.leader.map_or(-1, |(_, epoch)| epoch);
-        assigned.failures = 0;
-        let end_offset = (answer.end_offset >= 0 && answer.leader_epoch >= 0).then_some(answer.end_offset);
-        if end_offset.is_some_and(|end| end >= assigned.position) {
-            assigned.phase = Phase::Fetch;
-            return 0;
-        }
-        let (partition, position) = (assigned.at, assigned.position);
-        self.events.push_back(ConsumerEvent::Truncated { partition, position, end_offset });
-        match (self.config.offset_reset, end_offset) {
-            (OffsetReset::None, _) => self.assigned[slot].phase = Phase::Stopped,
-            (_, Some(end)) => self.begin_at(slot, end, answer.leader_epoch),
-            (OffsetReset::Earliest, None) => self.assigned[slot].phase = Phase::Lookup(EARLIEST),
-            (OffsetReset::Latest, None) => self.assigned[slot].phase = Phase::Lookup(LATEST),
-        }
-        0
-    }
-
-    fn fetched(
-        &mut self,
-        now: Instant,
-        network: &dyn Network,
-        node_at: usize,
-        result: Result<Option<Response>, RequestFailure>,
-    ) {
-        let node = &mut self.nodes[node_at];
-        let Fetch { asked, .. } = node.in_flight.take().expect("looked at");
-        let response = match result {
-            Ok(Some(Response::Fetch(response))) => response,
-            Ok(other) => unreachable!("a fetch was answered with {other:?}"),
-            Err(_) => {
-                node.session.failed(false);
-                node.failures = node.failures.saturating_add(1);
-                node.not_before = now + self.retry_backoff.after(node.failures, &mut self.entropy);
-                network.refresh_metadata();
-                return;
-            }
-        };
-        let code = ErrorCode(response.error_code);
-        if code.is_err() {
-            let gone = code == ErrorCode::FETCH_SESSION_ID_NOT_FOUND;
-            node.session.failed(gone);
-            if !gone && code != ErrorCode::INVALID_FETCH_SESSION_EPOCH {
-                node.failures = node.failures.saturating_add(1);
-                node.not_before = now + self.retry_backoff.after(node.failures, &mut self.entropy);
-                network.refresh_metadata();
-                for (slot, ..) in asked {
-                    let partition = self.assigned[slot].at;
-                    self.events.push_back(ConsumerEvent::Refused { partition, code });
-                }
-            }
-            return;
-        }
-        node.session.answered(response.session_id);
-        node.failures = 0;
-        for topic in response.responses {
-            for data in topic.partitions {
-                let found = asked.iter().find(|(slot, ..)| {
-                    let assigned = &self.assigned[*slot];
-                    assigned.at.index == data.partition_index
-                        && if topic.topic_id.is_nil() {
-                            topic.topic.0 == assigned.name
-                        } else {
-                            topic.topic_id == assigned.topic_id
-                        }
-                });
-                if let Some((slot, generation, offset)) = found.copied()
-                    && self.assigned[slot].generation == generation
-                    && self.assigned[slot].position == offset
-                {
-                    self.partition_fetched(now, network, slot, offset, data);
-                }
-            }
-        }
-    }
-
-    fn partition_fetched(
-        &mut self,
-        now: Instant,
-        network: &dyn Network,
-        slot: usize,
-        fetch_offset: i64,
-        data: PartitionData,
-    ) {
-        let code = ErrorCode(data.error_code);
-        if code == ErrorCode::OFFSET_OUT_OF_RANGE {
-            return self.out_of_range(slot, fetch_offset);
-        }
-        if code.is_err() {
-            return self.refused(now, network, slot, code);
-        }
-        let batches: Bytes = data.records.unwrap_or_default();
-        let progress = progress(&batches, fetch_offset);
-        if progress.is_none() && !batches.is_empty() {
-            // It would be answered in the same way for ever.
-            return self.refused(now, network, slot, ErrorCode::CORRUPT_MESSAGE);
-        }
-        let assigned = &mut self.assigned[slot];
-        assigned.failures = 0;
-        let moved = assigned.high_watermark != data.high_watermark
-            || assigned.log_start_offset != data.log_start_offset;
-        assigned.high_watermark = data.high_watermark;
-        assigned.log_start_offset = data.log_start_offset;
-        if let Some((next_offset, epoch)) = progress {
-            assigned.position = next_offset;
-            assigned.read_epoch = epoch;
-        }
-        if progress.is_some() || moved {
-            assigned.buffered += 1;
-            self.events.push_back(ConsumerEvent::Fetched(Fetched {
-                partition: assigned.at,
-                fetch_offset,
-                next_offset: assigned.position,
-                log_start_offset: data.log_start_offset,
-                high_watermark: data.high_watermark,
-                batches,
-                check_crcs: self.config.check_crcs,
-            }));
-        }
-    }
-
-    fn out_of_range(&mut self, slot: usize, offset: i64) {
-        let assigned = &mut self.assigned[slot];
-        self.events.push_back(ConsumerEvent::OutOfRange { partition: assigned.at, offset });
-        assigned.phase = match self.config.offset_reset {
-            OffsetReset::None => Phase::Stopped,
-            OffsetReset::Earliest => Phase::Lookup(EARLIEST),
-            OffsetReset::Latest => Phase::Lookup(LATEST),
-        };
-    }
-
-    fn refused(&mut self, now: Instant, network: &dyn Network, slot: usize, code: ErrorCode) {
-        self.back_off(now, slot);
-        let partition = self.assigned[slot].at;
-        self.events.push_back(ConsumerEvent::Refused { partition, code });
-        network.refresh_metadata();
-    }
-
-    fn back_off(&mut self, now: Instant, slot: usize) {
-        let assigned = &mut self.assigned[slot];
-        assigned.failures = assigned.failures.saturating_add(1);
-        assigned.not_before = now + self.retry_backoff.after(assigned.failures, &mut self.entropy);
-    }
-}
-
-/// A fetch in a version that names topics by id (13 on) or by name.
-fn fetch_request(config: &ConsumerConfig, version: i16, ask: Ask, assigned: &[Assigned]) -> Request {
-    use burnin_wire::kafka::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
-    use burnin_wire::kafka::messages::{BrokerId, FetchRequest, TopicName};
-    let by_id = version >= 13;
-    let topic_of = |at: PartitionRef| {
-        let assigned =
-            assigned.iter().find(|assigned| assigned.at == at).expect("wanted partitions are assigned");
-        let name = if by_id { StrBytes::default() } else { assigned.name.clone() };
-        (TopicName(name), if by_id { assigned.topic_id } else { Uuid::nil() })
-    };
-    let mut topics: Vec<FetchTopic> = Vec::new();
-    for want in ask.wants {
-        let partition = FetchPartition::default()
-            .with_partition(want.at.index)
-            .with_current_leader_epoch(want.leader_epoch)
-            .with_fetch_offset(want.offset)
-            .with_partition_max_bytes(config.partition_max_bytes);
-        let (name, id) = topic_of(want.at);
-        match topics.iter_mut().find(|topic| topic.topic == name && topic.topic_id == id) {
-            Some(topic) => topic.partitions.push(partition),
-            None => topics.push(
-                FetchTopic::default().with_topic(name).with_topic_id(id).with_partitions(vec![partition]),
-            ),
-        }
-    }
-    let mut forgotten: Vec<ForgottenTopic> = Vec::new();
-    for at in ask.forgotten {
-        let (name, id) = topic_of(at);
-        match forgotten.iter_mut().find(|topic| topic.topic == name && topic.topic_id == id) {
-            Some(topic) => topic.partitions.push(at.index),
-            None => forgotten.push(
-                ForgottenTopic::default().with_topic(name).with_topic_id(id).with_partitions(vec![at.index]),
-            ),
-        }
-    }
-    let mut request = FetchRequest::default()
-        .with_max_wait_ms(requests::millis(config.max_wait))
-        .with_min_bytes(config.min_bytes)
-        .with_max_bytes(config.max_bytes)
-        .with_isolation_level(0)
-        .with_session_id(ask.session_id)
-        .with_session_epoch(ask.session_epoch)
-        .with_topics(topics)
-        .with_forgotten_topics_data(forgotten);
-    if version < 15 {
-        request.replica_id = BrokerId(-1);
-    }
-    Request::Fetch(request)
 }

@@ -21,6 +21,25 @@ pub(super) struct Stamp {
     pub sequence: i32,
 }
 
+/// The producer id of a partition and what comes next under it. Epochs are kept per partition: the broker
+/// keeps them so, and one partition's trouble need not renumber the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub id: i64,
+    pub epoch: i16,
+    pub next_sequence: i32,
+    /// Something was acknowledged under this epoch.
+    pub proven: bool,
+}
+
+/// The answer for one batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answer {
+    pub code: i16,
+    pub base_offset: i64,
+    pub node: i32,
+}
+
 /// The sequence number `count` records after `sequence`; it wraps from 2^31-1 to 0
 /// (`DefaultRecordBatch.incrementSequence`).
 pub(super) fn advance(sequence: i32, count: u32) -> i32 {

@@ -12,7 +12,7 @@
 //! given up as [`Outcome::Maybe`] instead: under a new epoch the broker could not recognise it, and it would
 //! be appended twice. (Kafka's producer sends it again.)
 
-use super::batch::{Batch, Op, Stamp, advance, restamp};
+use super::batch::{Answer, Batch, Identity, Op, Stamp, advance, restamp};
 use super::{ProducerEvent, RecordRef};
 use crate::config::ProducerConfig;
 use crate::metadata::PartitionRef;
@@ -23,25 +23,6 @@ use burnin_wire::batch::{BatchBuilder, BatchOptions};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::time::Duration;
-
-/// The producer id of a partition and what comes next under it. Epochs are kept per partition: the broker
-/// keeps them so, and one partition's trouble need not renumber the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub id: i64,
-    pub epoch: i16,
-    pub next_sequence: i32,
-    /// Something was acknowledged under this epoch.
-    pub proven: bool,
-}
-
-/// The answer for one batch.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Answer {
-    pub code: i16,
-    pub base_offset: i64,
-    pub node: i32,
-}
 
 pub(super) struct Partition {
     pub at: PartitionRef,

@@ -1,7 +1,8 @@
 //! All partitions of a producer: what is sent to which broker when, and what the answers mean. Sans-io but for
 //! the queue of a connection, into which requests are put in the order in which they were numbered.
 
-use super::partition::{Answer, Partition};
+use super::batch::Answer;
+use super::partition::Partition;
 use super::{ProducerEvent, RecordRef};
 use crate::config::{ClientConfig, ProducerConfig};
 use crate::error::ClientError;

@@ -1,7 +1,7 @@
 //! The rules of one partition, step by step.
 
-use super::batch::Stamp;
-use super::partition::{Answer, Partition};
+use super::batch::{Answer, Stamp};
+use super::partition::Partition;
 use super::{ProducerEvent, RecordRef};
 use crate::config::ProducerConfig;
 use crate::metadata::{PartitionRef, TopicRef};

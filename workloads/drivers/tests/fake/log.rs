@@ -87,6 +87,19 @@ impl Log {
         Ok(base)
     }
 
+    /// Cuts everything from `offset` on, which must be the beginning of a batch.
+    pub fn truncate_to(&mut self, offset: i64) {
+        self.batches.retain(|batch| BatchHeader::parse(batch).expect("a batch").base_offset < offset);
+        self.end = offset;
+    }
+
+    /// The last epoch up to `epoch` that is in the log, and where it ends; -1 and -1 when there is none.
+    pub fn end_of_epoch(&self, epoch: i32) -> (i32, i64) {
+        let headers = self.batches.iter().map(|batch| BatchHeader::parse(batch).expect("a batch"));
+        let last = headers.filter(|header| header.leader_epoch <= epoch).last();
+        last.map_or((-1, -1), |header| (header.leader_epoch, header.next_offset()))
+    }
+
     pub fn read(&self, offset: i64, max: usize) -> Bytes {
         let mut out = BytesMut::new();
         let header = |batch: &Bytes| BatchHeader::parse(batch).expect("a batch");

@@ -1,7 +1,7 @@
 //! A scripted cluster: brokers that share one memory, keep Kafka's rules for idempotent producers, and
 //! misbehave towards clients on purpose. What is truly in a log can be looked up.
 
-#![allow(dead_code, reason = "each test uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test uses its part")]
 
 mod log;
 
@@ -206,12 +206,17 @@ enum Fate {
 }
 
 impl World {
+    /// Moves a partition to the next broker, in a new epoch.
+    pub fn elect(&mut self, index: usize) {
+        let (leader, epoch) = self.leaders[index];
+        self.leaders[index] = ((leader + 1) % self.brokers, epoch + 1);
+    }
+
     fn fate(&mut self) -> (Fate, Duration) {
         let m = self.mischief;
         if self.entropy.chance(m.elect) {
             let at = self.entropy.below(self.leaders.len() as u64) as usize;
-            let (leader, epoch) = self.leaders[at];
-            self.leaders[at] = ((leader + 1) % self.brokers, epoch + 1);
+            self.elect(at);
         }
         if self.entropy.chance(m.forget) {
             let at = self.entropy.below(self.logs.len() as u64) as usize;
@@ -285,7 +290,8 @@ impl World {
                     .with_records(Some(Bytes::new()));
                 data.error_code = match () {
                     () if leader != at => 6,
-                    () if wanted.current_leader_epoch < epoch => 74,
+                    // -1: not told (before version 9).
+                    () if wanted.current_leader_epoch >= 0 && wanted.current_leader_epoch < epoch => 74,
                     () if wanted.current_leader_epoch > epoch => 75,
                     () if wanted.fetch_offset < log.start() || wanted.fetch_offset > log.end() => 1,
                     () => 0,
@@ -389,7 +395,8 @@ impl World {
                 if self.leaders[index].0 != at {
                     return answer.with_error_code(6);
                 }
-                answer.with_leader_epoch(wanted.leader_epoch).with_end_offset(self.logs[index].end())
+                let (epoch, end) = self.logs[index].end_of_epoch(wanted.leader_epoch);
+                answer.with_leader_epoch(epoch).with_end_offset(end)
             });
             OffsetForLeaderTopicResult::default()
                 .with_topic(topic.topic.clone())
