@@ -7,12 +7,11 @@
 use crate::latency::scale;
 use crate::node::SimNode;
 use crate::seed;
+use crate::world::World;
 use burnin_runtime::Entropy;
-use parking_lot::Mutex;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 
 /// A task's future. It ends with the message of its panic, if it panicked.
@@ -36,15 +35,9 @@ pub(crate) enum Wake {
     Foreign(Waker),
 }
 
-/// Tasks that were woken through their `Waker`, by code that does not hold the lock.
-#[derive(Default)]
-pub(crate) struct Woken {
-    any: AtomicBool,
-    list: Mutex<Vec<TaskId>>,
-}
-
+/// A waker of our own: a number and a world's name, never the future.
 struct TaskWaker {
-    woken: Arc<Woken>,
+    world: World,
     id: TaskId,
 }
 
@@ -54,8 +47,7 @@ impl std::task::Wake for TaskWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.woken.list.lock().push(self.id);
-        self.woken.any.store(true, Ordering::Relaxed);
+        self.world.with_if_there(|s| s.tasks.ready(self.id));
     }
 }
 
@@ -118,8 +110,7 @@ pub(crate) struct Tasks {
     slots: Vec<Slot>,
     free: Vec<u32>,
     ready: Vec<TaskId>,
-    spare: Vec<TaskId>,
-    woken: Arc<Woken>,
+    world: World,
     running: Option<Running>,
     spawned: u64,
     seed: u64,
@@ -127,13 +118,12 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
-    pub(crate) fn new(seed: u64, woken: Arc<Woken>) -> Self {
+    pub(crate) fn new(seed: u64, world: World) -> Self {
         Tasks {
             slots: Vec::new(),
             free: Vec::new(),
             ready: Vec::new(),
-            spare: Vec::new(),
-            woken,
+            world,
             running: None,
             spawned: 0,
             seed,
@@ -154,7 +144,7 @@ impl Tasks {
             (self.slots.len() - 1) as u32
         });
         let id = TaskId { slot, generation: self.slots[slot as usize].generation };
-        let waker = Waker::from(Arc::new(TaskWaker { woken: self.woken.clone(), id }));
+        let waker = Waker::from(Arc::new(TaskWaker { world: self.world, id }));
         self.spawned += 1;
         self.slots[slot as usize].task = Some(Task {
             future,
@@ -216,9 +206,6 @@ impl Tasks {
 
     /// Takes a random ready task whose node is not paused; paused ones go to their node's list.
     pub(crate) fn pick(&mut self, nodes: &mut [crate::node::Node]) -> Option<Picked> {
-        if self.woken.any.load(Ordering::Relaxed) {
-            self.take_woken();
-        }
         loop {
             let choices = self.ready.len();
             let index = match choices {
@@ -263,17 +250,7 @@ impl Tasks {
         }
     }
 
-    #[cold]
-    fn take_woken(&mut self) {
-        let mut list = std::mem::replace(&mut *self.woken.list.lock(), std::mem::take(&mut self.spare));
-        self.woken.any.store(false, Ordering::Relaxed);
-        for id in list.drain(..) {
-            self.ready(id);
-        }
-        self.spare = list;
-    }
-
-    /// Gives a polled task back; one that ended must be dropped without the lock.
+    /// Gives a polled task back; one that ended must be dropped outside of the world.
     pub(crate) fn put_back(&mut self, mut picked: Picked, ended: bool) -> Option<Gone> {
         self.running = None;
         match self.get_mut(picked.id) {
@@ -321,7 +298,6 @@ impl Tasks {
     pub(crate) fn take_all(&mut self) -> Vec<BoxFuture> {
         self.ready.clear();
         self.running = None;
-        self.woken.list.lock().clear();
         self.free.clear();
         self.slots.drain(..).filter_map(|slot| slot.task).filter_map(|task| task.future).collect()
     }

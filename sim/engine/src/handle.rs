@@ -14,11 +14,11 @@ use std::sync::Arc;
 /// The control plane of one world. A fault that cannot be applied gives an error, never nothing.
 #[derive(Clone)]
 pub struct SimHandle {
-    world: Arc<World>,
+    world: World,
 }
 
 impl SimHandle {
-    pub(crate) fn new(world: Arc<World>) -> Self {
+    pub(crate) fn new(world: World) -> Self {
         SimHandle { world }
     }
 
@@ -35,7 +35,7 @@ impl SimHandle {
             Ok(s.node(node).start.clone())
         })?;
         if let Some(start) = start {
-            let runtime = SimRuntime::new(&self.world, node);
+            let runtime = SimRuntime::new(self.world, node);
             let process = start(runtime.clone());
             runtime.spawn_as("process", Role::Process, process).detach();
         }
@@ -45,13 +45,13 @@ impl SimHandle {
     /// Kills the process (SIGKILL): its tasks are dropped now, its kernel ends its connections, the page
     /// cache survives, and disk operations that were under way may happen or not.
     pub fn kill(&self, node: SimNode) -> FaultResult {
-        stop(&self.world, node, Stop::Kill).map(|_| ())
+        stop(self.world, node, Stop::Kill).map(|_| ())
     }
 
     /// Cuts the power: its tasks are dropped now, its peers hear nothing, and what was not synced is kept,
     /// lost or torn. The machine stays off until [`SimHandle::start`].
     pub fn power_loss(&self, node: SimNode) -> FaultResult<PowerLoss> {
-        stop(&self.world, node, Stop::PowerLoss)
+        stop(self.world, node, Stop::PowerLoss)
     }
 
     /// Stops the process (SIGSTOP): no task of it runs, while its kernel still answers for it.
@@ -109,7 +109,7 @@ impl SimHandle {
     /// What the process that runs on `node` now sees. For a node without a start function, this is how tasks
     /// get there.
     pub fn runtime(&self, node: SimNode) -> SimRuntime {
-        SimRuntime::new(&self.world, node)
+        SimRuntime::new(self.world, node)
     }
 
     /// The runtime of the control node.
@@ -177,11 +177,11 @@ impl SimHandle {
 
     /// The network's faults.
     pub fn net(&self) -> NetControl {
-        NetControl::new(self.world.clone())
+        NetControl::new(self.world)
     }
 
     /// The faults of a node's disk.
     pub fn disk(&self, node: SimNode) -> DiskControl {
-        DiskControl::new(self.world.clone(), node)
+        DiskControl::new(self.world, node)
     }
 }

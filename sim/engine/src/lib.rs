@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `sim.rs` | a world: make, run, drop; the loop |
 //! | `handle.rs` | the control plane: nodes, faults, the clock, the trace |
-//! | `world.rs` | the state behind one lock |
+//! | `world.rs` | the state, and how handles reach it |
 //! | `executor.rs` | the ready list, from which the seed picks |
 //! | `task.rs`, `panics.rs` | spawned tasks and their handles; where they panicked |
 //! | `timers.rs` | the event queue and timers |

@@ -202,7 +202,7 @@ impl State {
         Ok(boot)
     }
 
-    /// Ends the process of a node; what is returned must be dropped without the lock.
+    /// Ends the process of a node; what is returned must be dropped outside of the world.
     fn stop(&mut self, node: SimNode, how: Stop) -> FaultResult<(Vec<BoxFuture>, PowerLoss)> {
         if node == SimNode::CONTROL {
             return refuse("the control node cannot be stopped");
@@ -232,7 +232,7 @@ impl State {
 }
 
 /// Ends the process of a node and drops its tasks at once.
-pub(crate) fn stop(world: &World, node: SimNode, how: Stop) -> FaultResult<PowerLoss> {
+pub(crate) fn stop(world: World, node: SimNode, how: Stop) -> FaultResult<PowerLoss> {
     let (futures, loss) = world.with(|s| s.stop(node, how))?;
     for future in futures {
         drop_future(world, node, future);
@@ -241,7 +241,7 @@ pub(crate) fn stop(world: &World, node: SimNode, how: Stop) -> FaultResult<Power
 }
 
 /// Drops a future; a panic in one of its destructors fails the run.
-pub(crate) fn drop_future(world: &World, node: SimNode, future: BoxFuture) {
+pub(crate) fn drop_future(world: World, node: SimNode, future: BoxFuture) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(future))) {
         let message = crate::panics::message(&*panic);
         world.with(|s| s.crash(node, "a task that was dropped", message));

@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub struct SimRuntime(Arc<Inner>);
 
 struct Inner {
-    world: Arc<World>,
+    world: World,
     node: SimNode,
     boot: u32,
     name: Arc<str>,
@@ -31,15 +31,15 @@ struct Inner {
 
 impl SimRuntime {
     /// The runtime of the process that runs on `node` now.
-    pub(crate) fn new(world: &Arc<World>, node: SimNode) -> Self {
+    pub(crate) fn new(world: World, node: SimNode) -> Self {
         let (boot, name, probe, mutants, wall) = world.with(|s| {
             let n = s.node(node);
             (n.boot, n.name.clone(), n.probe.clone(), n.mutants.clone(), n.wall.clone())
         });
         SimRuntime(Arc::new(Inner {
-            net: SimNet::new(world.clone(), node, boot),
-            disk: SimDisk::new(world.clone(), node, boot),
-            world: world.clone(),
+            net: SimNet::new(world, node, boot),
+            disk: SimDisk::new(world, node, boot),
+            world,
             node,
             boot,
             name,
@@ -64,7 +64,7 @@ impl SimRuntime {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        task::spawn(&self.0.world, (self.0.node, self.0.boot), name, role, future)
+        task::spawn(self.0.world, (self.0.node, self.0.boot), name, role, future)
     }
 }
 
@@ -91,7 +91,7 @@ impl Runtime for SimRuntime {
     }
 
     fn sleep_until(&self, at: Instant) -> Sleep {
-        Sleep::new(self.0.world.clone(), at.as_nanos())
+        Sleep::new(self.0.world, at.as_nanos())
     }
 
     fn entropy(&self, label: &str) -> Entropy {

@@ -11,9 +11,9 @@ use crate::world::{Current, State, World, set_current};
 use burnin_runtime::Instant;
 use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -93,9 +93,12 @@ impl fmt::Display for SimError {
 
 impl std::error::Error for SimError {}
 
-/// A world. Dropping it stops every node and drops every future, whoever still holds a handle.
+/// A world. Dropping it stops every node and drops every future, whoever still holds a handle. It and its
+/// handles are of use on the thread that made it only.
 pub struct Sim {
-    world: Arc<World>,
+    world: World,
+    /// A world stays in its thread.
+    stays: PhantomData<*const ()>,
 }
 
 impl Sim {
@@ -104,12 +107,12 @@ impl Sim {
         panics::watch();
         let world = World::new(seed, config);
         world.with(|s| s.add_node(NodeSpec::control()));
-        Sim { world }
+        Sim { world, stays: PhantomData }
     }
 
     /// The control plane.
     pub fn handle(&self) -> SimHandle {
-        SimHandle::new(self.world.clone())
+        SimHandle::new(self.world)
     }
 
     /// The fingerprint of the run so far.
@@ -128,15 +131,15 @@ impl Sim {
     }
 
     fn run<T>(&self, mut main: Pin<&mut impl Future<Output = T>>) -> Result<T, SimError> {
-        let world = &*self.world;
+        let world = self.world;
         let mut last = None;
         let mut polls = 0;
         loop {
-            // One lock for giving the last task back and taking the next one.
+            // One visit for giving the last task back and taking the next one.
             let next = world.with(|s| {
                 match last.take().and_then(|(picked, ended)| s.tasks.put_back(picked, ended)) {
                     Some(gone) => Next::Drop(gone),
-                    None => s.next(world, &mut polls),
+                    None => s.next(&mut polls),
                 }
             });
             let mut picked = match next {
@@ -182,11 +185,11 @@ impl Sim {
     fn drop_task(&self, gone: Gone) {
         let Gone { task: Picked { future, node, role, .. }, by_itself } = gone;
         if let Some(future) = future {
-            node::drop_future(&self.world, node, future);
+            node::drop_future(self.world, node, future);
         }
         if role == Role::Process && by_itself {
             // What its end set off may have stopped it already.
-            let _ = node::stop(&self.world, node, Stop::Exit);
+            let _ = node::stop(self.world, node, Stop::Exit);
         }
     }
 }
@@ -200,16 +203,16 @@ enum Polled<T> {
 
 enum Next {
     Poll(Picked),
-    /// A task ended and must be dropped without the lock.
+    /// A task ended and must be dropped outside of the world.
     Drop(Gone),
-    /// Wakers were woken without the lock.
+    /// Wakers were woken outside of the world.
     Again,
     Fail(SimError),
 }
 
 impl State {
     /// The next task to poll, moving the clock when there is none.
-    fn next(&mut self, world: &World, polls: &mut u64) -> Next {
+    fn next(&mut self, polls: &mut u64) -> Next {
         if let Some(error) = self.failure.take() {
             return Next::Fail(error);
         }
@@ -226,7 +229,6 @@ impl State {
                 Some(at) => {
                     if at > self.now {
                         self.now = at;
-                        world.set_now(at);
                         *polls = 0;
                     }
                     while let Some((number, event)) = self.queue.pop_due(self.now) {
@@ -293,13 +295,14 @@ impl Drop for Sim {
         // more.
         let nodes = self.world.with(|s| s.nodes.len());
         for node in 1..nodes {
-            let _ = node::stop(&self.world, SimNode(node as u32), Stop::Kill);
+            let _ = node::stop(self.world, SimNode(node as u32), Stop::Kill);
         }
         self.world.with(|s| s.node(SimNode::CONTROL).up = false);
         for future in self.world.with(|s| s.tasks.take_all()) {
-            node::drop_future(&self.world, SimNode::CONTROL, future);
+            node::drop_future(self.world, SimNode::CONTROL, future);
         }
         let rest = self.world.with(|s| s.take_rest());
         drop(rest);
+        self.world.end();
     }
 }

@@ -22,7 +22,7 @@ struct Join<T> {
 /// A handle of a spawned task. See [`burnin_runtime::Task`].
 pub struct SimTask<T> {
     join: Arc<Mutex<Join<T>>>,
-    world: Arc<World>,
+    world: World,
     id: TaskId,
     detached: bool,
 }
@@ -54,7 +54,7 @@ impl<T> Drop for JoinGuard<T> {
 
 /// Starts a task of the process `boot` of a node. When that process is gone, the future is dropped at once.
 pub(crate) fn spawn<F>(
-    world: &Arc<World>,
+    world: World,
     (node, boot): (SimNode, u32),
     name: &'static str,
     role: Role,
@@ -89,7 +89,7 @@ where
         if s.is_alive(node, boot) { s.tasks.insert(node, name, role, body.take()) } else { TaskId::NONE }
     });
     drop(body);
-    SimTask { join, world: world.clone(), id, detached: false }
+    SimTask { join, world, id, detached: false }
 }
 
 impl<T: Send + 'static> Future for SimTask<T> {
@@ -127,7 +127,7 @@ impl<T: Send + 'static> burnin_runtime::Task<T> for SimTask<T> {
 impl<T> SimTask<T> {
     fn stop(&self) {
         if !self.join.lock().ended {
-            self.world.with(|s| s.tasks.abort(self.id));
+            self.world.with_if_there(|s| s.tasks.abort(self.id));
         }
     }
 }

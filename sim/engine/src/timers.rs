@@ -5,7 +5,6 @@ use crate::executor::Wake;
 use crate::world::World;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// Something that is going to happen.
@@ -176,13 +175,13 @@ impl EventQueue {
 
 /// A timer. It takes a place in the queue when it is first polled, and gives it back when it is dropped.
 pub struct Sleep {
-    world: Arc<World>,
+    world: World,
     at: u64,
     key: Option<EventKey>,
 }
 
 impl Sleep {
-    pub(crate) fn new(world: Arc<World>, at: u64) -> Self {
+    pub(crate) fn new(world: World, at: u64) -> Self {
         Sleep { world, at, key: None }
     }
 }
@@ -219,7 +218,7 @@ impl Future for Sleep {
 impl Drop for Sleep {
     fn drop(&mut self) {
         if let Some(key) = self.key {
-            self.world.with(|s| {
+            self.world.with_if_there(|s| {
                 if let Some(Event::Timer(wake)) = s.queue.cancel(key) {
                     s.forget(wake);
                 }

@@ -1,9 +1,11 @@
-//! The state of one world behind one lock. Everything here is single-threaded; the lock only makes the
-//! handles `Send` and `Sync`, and it is never held while a future is polled or dropped or a foreign waker is
-//! woken, since all of those may call back.
+//! The state of a world. It lives in its thread, and handles hold its name: no lock and no reference count
+//! stands between a task and the world, and handles are `Send` and `Sync` without being of use elsewhere.
+//!
+//! The state is never borrowed while a future is polled or dropped or a foreign waker is woken, since all of
+//! those may call back.
 
 use crate::disk::Disk;
-use crate::executor::{Tasks, Wake, Woken};
+use crate::executor::{Tasks, Wake};
 use crate::net::Net;
 use crate::node::{Node, SimNode};
 use crate::seed;
@@ -11,19 +13,32 @@ use crate::sim::{SimConfig, SimError};
 use crate::timers::EventQueue;
 use crate::trace::{Recorder, TraceKind};
 use burnin_runtime::Entropy;
-use parking_lot::Mutex;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Waker};
 
-/// One world.
+/// Names a world of this thread. Handles hold it, so that they are `Send` and `Sync` and cost nothing to
+/// clone; used on another thread, or after the world, they panic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct World {
-    now: AtomicU64,
-    state: Mutex<State>,
+    place: u32,
+    /// Unique in the process, so that a name never means another world.
+    number: u64,
 }
 
-/// What the lock holds.
+struct Place {
+    number: u64,
+    state: Option<Box<State>>,
+}
+
+thread_local! {
+    static WORLDS: RefCell<Vec<Place>> = const { RefCell::new(Vec::new()) };
+}
+
+static WORLDS_MADE: AtomicU64 = AtomicU64::new(0);
+
+/// Everything that there is.
 pub(crate) struct State {
     pub(crate) now: u64,
     pub(crate) config: SimConfig,
@@ -39,7 +54,7 @@ pub(crate) struct State {
     later: Later,
 }
 
-/// What must wait until the lock is free.
+/// What must wait until nobody works on the state.
 #[derive(Default)]
 struct Later {
     wake: Vec<Waker>,
@@ -47,47 +62,80 @@ struct Later {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, config: SimConfig) -> Arc<World> {
-        let state = State {
-            now: 0,
-            queue: EventQueue::default(),
-            tasks: Tasks::new(seed, Arc::new(Woken::default())),
-            nodes: Vec::new(),
-            net: Net::new(&config),
-            disks: Vec::new(),
-            trace: Recorder::new(seed),
-            failure: None,
-            seed,
-            turns: BTreeMap::new(),
-            later: Later::default(),
-            config,
-        };
-        Arc::new(World { now: AtomicU64::new(0), state: Mutex::new(state) })
+    pub(crate) fn new(seed: u64, config: SimConfig) -> World {
+        let number = WORLDS_MADE.fetch_add(1, Ordering::Relaxed);
+        WORLDS.with_borrow_mut(|worlds| {
+            let free = worlds.iter().position(|place| place.state.is_none());
+            let place = free.unwrap_or(worlds.len()) as u32;
+            let world = World { place, number };
+            let state = State {
+                now: 0,
+                queue: EventQueue::default(),
+                tasks: Tasks::new(seed, world),
+                nodes: Vec::new(),
+                net: Net::new(&config),
+                disks: Vec::new(),
+                trace: Recorder::new(seed),
+                failure: None,
+                seed,
+                turns: BTreeMap::new(),
+                later: Later::default(),
+                config,
+            };
+            let made = Place { number, state: Some(Box::new(state)) };
+            match free {
+                Some(free) => worlds[free] = made,
+                None => worlds.push(made),
+            }
+            world
+        })
+    }
+
+    /// Ends the world. Whatever still names it finds nothing.
+    pub(crate) fn end(self) {
+        let state = WORLDS.with_borrow_mut(|worlds| worlds[self.place as usize].state.take());
+        drop(state);
     }
 
     /// Nanoseconds since the world began.
     #[inline]
-    pub(crate) fn now(&self) -> u64 {
-        self.now.load(Ordering::Relaxed)
+    pub(crate) fn now(self) -> u64 {
+        WORLDS.with_borrow(|worlds| match worlds.get(self.place as usize) {
+            Some(Place { number, state: Some(state) }) if *number == self.number => state.now,
+            _ => no_such_world(),
+        })
     }
 
-    /// Moves the clock. Only the executor does.
-    pub(crate) fn set_now(&self, now: u64) {
-        self.now.store(now, Ordering::Relaxed);
-    }
-
-    /// Works on the state, then does what had to wait for the lock.
+    /// Works on the state, then does what had to wait.
     #[inline]
-    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
-        let mut state = self.state.lock();
-        let result = work(&mut state);
-        let later = state.take_later();
-        drop(state);
+    pub(crate) fn with<R>(self, work: impl FnOnce(&mut State) -> R) -> R {
+        self.with_if_there(work).unwrap_or_else(|| no_such_world())
+    }
+
+    /// The same, for destructors and wakers, which may come after the world.
+    #[inline]
+    pub(crate) fn with_if_there<R>(self, work: impl FnOnce(&mut State) -> R) -> Option<R> {
+        let done = WORLDS.try_with(|worlds| {
+            let mut worlds = worlds.borrow_mut();
+            match worlds.get_mut(self.place as usize) {
+                Some(Place { number, state: Some(state) }) if *number == self.number => {
+                    let result = work(state);
+                    Some((result, state.take_later()))
+                }
+                _ => None,
+            }
+        });
+        let (result, later) = done.ok().flatten()?;
         if let Some(later) = later {
             later.run();
         }
-        result
+        Some(result)
     }
+}
+
+#[cold]
+fn no_such_world() -> ! {
+    panic!("this world was dropped, or belongs to another thread")
 }
 
 impl Later {
@@ -116,7 +164,7 @@ impl State {
         }
     }
 
-    /// Wakes now (a task of ours) or as soon as the lock is free (anything else).
+    /// Wakes now (a task of ours) or as soon as nobody works on the state (anything else).
     #[inline]
     pub(crate) fn wake(&mut self, wake: Wake) {
         match wake {
@@ -133,12 +181,12 @@ impl State {
         }
     }
 
-    /// Whether a waker waits for the lock to be free.
+    /// Whether a waker waits to be woken.
     pub(crate) fn must_wake(&self) -> bool {
         !self.later.wake.is_empty()
     }
 
-    /// Drops a waker once the lock is free.
+    /// Drops a waker once nobody works on the state.
     #[inline]
     pub(crate) fn forget(&mut self, wake: Wake) {
         if let Wake::Foreign(waker) = wake {
@@ -194,7 +242,7 @@ pub struct Current {
 }
 
 thread_local! {
-    static CURRENT: std::cell::Cell<Option<Current>> = const { std::cell::Cell::new(None) };
+    static CURRENT: Cell<Option<Current>> = const { Cell::new(None) };
 }
 
 /// Where and when the calling code runs; `None` outside a simulation.

@@ -6,7 +6,6 @@ use crate::node::{FaultResult, SimNode, code, refuse};
 use crate::timers::Event;
 use crate::trace::TraceKind;
 use crate::world::{State, World};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// A bit that was flipped.
@@ -36,12 +35,12 @@ pub struct FileInfo {
 /// The control plane of one disk.
 #[derive(Clone)]
 pub struct DiskControl {
-    world: Arc<World>,
+    world: World,
     node: SimNode,
 }
 
 impl DiskControl {
-    pub(crate) fn new(world: Arc<World>, node: SimNode) -> Self {
+    pub(crate) fn new(world: World, node: SimNode) -> Self {
         DiskControl { world, node }
     }
 

@@ -122,13 +122,13 @@ impl State {
 /// The disk as one process sees it.
 #[derive(Clone)]
 pub struct SimDisk {
-    world: Arc<World>,
+    world: World,
     node: SimNode,
     boot: u32,
 }
 
 impl SimDisk {
-    pub(crate) fn new(world: Arc<World>, node: SimNode, boot: u32) -> Self {
+    pub(crate) fn new(world: World, node: SimNode, boot: u32) -> Self {
         SimDisk { world, node, boot }
     }
 
@@ -187,7 +187,7 @@ struct OpenFile {
 impl Drop for OpenFile {
     fn drop(&mut self) {
         let SimDisk { world, node, boot } = &self.disk;
-        world.with(|s| s.disk_close(*node, *boot, self.inode));
+        world.with_if_there(|s| s.disk_close(*node, *boot, self.inode));
     }
 }
 
@@ -242,7 +242,7 @@ pub struct SimLock {
 impl Drop for SimLock {
     fn drop(&mut self) {
         let SimDisk { world, node, boot } = &self.disk;
-        world.with(|s| s.disk_unlock(*node, *boot, self.inode, self.lock));
+        world.with_if_there(|s| s.disk_unlock(*node, *boot, self.inode, self.lock));
     }
 }
 

@@ -349,7 +349,7 @@ impl Drop for Op {
     fn drop(&mut self) {
         let Asked::Waits(op) = self.state else { return };
         let SimDisk { world, node, boot } = &self.disk;
-        world.with(|s| {
+        world.with_if_there(|s| {
             if !s.is_alive(*node, *boot) {
                 return;
             }

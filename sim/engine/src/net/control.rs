@@ -11,7 +11,6 @@ use crate::node::{FaultResult, SimNode, code, refuse};
 use crate::trace::TraceKind;
 use crate::world::{State, World};
 use std::io;
-use std::sync::Arc;
 
 /// What the network did so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,11 +30,11 @@ pub struct NetStats {
 /// The network's control plane.
 #[derive(Clone)]
 pub struct NetControl {
-    world: Arc<World>,
+    world: World,
 }
 
 impl NetControl {
-    pub(crate) fn new(world: Arc<World>) -> Self {
+    pub(crate) fn new(world: World) -> Self {
         NetControl { world }
     }
 

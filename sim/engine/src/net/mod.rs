@@ -32,7 +32,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// Names a connection; stale once it was freed.
@@ -205,27 +204,27 @@ impl State {
 /// The network as one process sees it.
 #[derive(Clone)]
 pub struct SimNet {
-    world: Arc<World>,
+    world: World,
     node: SimNode,
     boot: u32,
 }
 
 impl SimNet {
-    pub(crate) fn new(world: Arc<World>, node: SimNode, boot: u32) -> Self {
+    pub(crate) fn new(world: World, node: SimNode, boot: u32) -> Self {
         SimNet { world, node, boot }
     }
 }
 
 /// Abandons the connection when the future of `connect` is dropped.
 struct Connecting {
-    world: Arc<World>,
+    world: World,
     id: Option<ConnId>,
 }
 
 impl Drop for Connecting {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            self.world.with(|s| s.net_abandon(id));
+            self.world.with_if_there(|s| s.net_abandon(id));
         }
     }
 }
@@ -236,15 +235,15 @@ impl burnin_runtime::Net for SimNet {
 
     async fn listen(&self, address: SocketAddr) -> io::Result<SimListener> {
         let local = self.world.with(|s| s.net_listen(self.node, self.boot, address))?;
-        Ok(SimListener { world: self.world.clone(), node: self.node, boot: self.boot, local })
+        Ok(SimListener { world: self.world, node: self.node, boot: self.boot, local })
     }
 
     async fn connect(&self, address: SocketAddr) -> io::Result<SimStream> {
         let id = self.world.with(|s| s.net_connect(self.node, self.boot, address))?;
-        let mut connecting = Connecting { world: self.world.clone(), id: Some(id) };
+        let mut connecting = Connecting { world: self.world, id: Some(id) };
         poll_fn(|cx| self.world.with(|s| s.net_poll_connect(id, cx))).await?;
         connecting.id = None;
-        Ok(SimStream::new(self.world.clone(), id, 0))
+        Ok(SimStream::new(self.world, id, 0))
     }
 
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
@@ -271,7 +270,7 @@ impl burnin_runtime::Net for SimNet {
 
 /// A listening socket.
 pub struct SimListener {
-    world: Arc<World>,
+    world: World,
     node: SimNode,
     boot: u32,
     local: SocketAddr,
@@ -291,7 +290,7 @@ impl burnin_runtime::Listener for SimListener {
             })
         })
         .await?;
-        let stream = SimStream::new(self.world.clone(), id, 1);
+        let stream = SimStream::new(self.world, id, 1);
         let peer = burnin_runtime::Stream::peer_addr(&stream);
         Ok((stream, peer))
     }
@@ -303,7 +302,7 @@ impl burnin_runtime::Listener for SimListener {
 
 impl Drop for SimListener {
     fn drop(&mut self) {
-        self.world.with(|s| {
+        self.world.with_if_there(|s| {
             if s.is_alive(self.node, self.boot) {
                 s.net_unlisten(self.node, self.local.port());
             }

@@ -6,14 +6,13 @@ use crate::world::World;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// One side of a connection, without its `Drop`.
 #[derive(Clone)]
 struct End {
-    world: Arc<World>,
+    world: World,
     id: ConnId,
     side: usize,
 }
@@ -78,7 +77,7 @@ impl End {
 
     /// Lets go of one half or both; the last one closes the socket.
     fn close(&self, reading: bool, writing: bool) {
-        self.world.with(|s| {
+        self.world.with_if_there(|s| {
             let Some(conn) = s.conn_by_id(self.id) else { return };
             let side = &mut conn.sides[self.side];
             side.reading &= !reading;
@@ -212,7 +211,7 @@ reads!(SimRead);
 writes!(SimWrite);
 
 impl SimStream {
-    pub(super) fn new(world: Arc<World>, id: ConnId, side: usize) -> Self {
+    pub(super) fn new(world: World, id: ConnId, side: usize) -> Self {
         SimStream(Whole(Some(End { world, id, side })))
     }
 }

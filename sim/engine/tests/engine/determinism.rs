@@ -210,5 +210,37 @@ fn nothing_is_left_of_a_world() {
     assert!(Arc::strong_count(&token) > 1, "the world holds it while it lives");
     drop(sim);
     assert_eq!(Arc::strong_count(&token), 1, "something of the world is left");
-    drop(handle);
+}
+
+#[test]
+fn two_worlds_of_one_thread_do_not_touch_each_other() {
+    let alone = run(7, SimConfig::default(), |h| chaos(h, None)).1;
+    let mut outer = Sim::new(1, SimConfig::default());
+    let h = outer.handle();
+    let inner = outer.block_on(async move {
+        sleep(&h, SECOND).await;
+        run(7, SimConfig::default(), |h| chaos(h, None)).1
+    });
+    assert_eq!(inner.unwrap(), alone);
+}
+
+#[test]
+fn handles_are_of_no_use_after_their_world_or_on_another_thread() {
+    let mut sim = Sim::new(1, SimConfig::default());
+    let h = sim.handle();
+    let elsewhere = h.clone();
+    std::thread::spawn(move || elsewhere.now()).join().expect_err("another thread has another world");
+    let (stream, timer) = sim
+        .block_on(async move {
+            let (a, b) = pair(&h);
+            let (_, client) = connected(&h, a, b).await;
+            (client, h.control().sleep(SECOND))
+        })
+        .unwrap();
+    let h = sim.handle();
+    drop(sim);
+    let _next = Sim::new(2, SimConfig::default());
+    // Dropping what is left of the old world touches neither it nor the one in its place.
+    drop((stream, timer));
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| h.now())).expect_err("the world is gone");
 }
