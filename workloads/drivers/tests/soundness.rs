@@ -132,7 +132,7 @@ fn run(seed: u64, setting: &Setting) -> Counts {
             records,
             producer,
             value_bytes: 40..=300,
-            keys_and_headers: seed % 2 == 0,
+            keys_and_headers: seed.is_multiple_of(2),
             ..AppendConfig::new(ProducerId(0), parts.clone(), pace)
         };
         let writers: Vec<_> = (0..2).map(|_| Arc::new(WriterProgress::new(PARTITIONS))).collect();

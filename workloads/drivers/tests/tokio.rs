@@ -83,10 +83,10 @@ fn workloads_run_on_tokio() {
         let config = FinalReadConfig::new(ConsumerId(9), parts, world.now() + Duration::from_secs(20));
         let report = final_read(client, recorder, config).await.expect("reads");
         assert_eq!((report.completed, report.failed.len()), (4, 0));
+        broker.shutdown().await.expect("stops");
         let told = told.lock();
         assert!(told.acked.len() > 100 && told.ops.is_empty());
         assert_eq!(told.acked, told.read);
         println!("{} records acknowledged in 2 s", told.acked.len());
-        broker.shutdown().await.expect("stops");
     });
 }
