@@ -1,10 +1,12 @@
-//! Lookups by timestamp: by time index to the batch, then record by record.
+//! Lookups by timestamp: by time index to the batch, then record by record. An entry of a time index is believed only
+//! when the log says the same.
 
 use crate::error::ReadError;
+use crate::index::TimeEntry;
 use crate::log::Log;
 use crate::segment::MaxTimestamp;
 use burnin_runtime::Runtime;
-use burnin_wire::batch::{records, split};
+use burnin_wire::batch::{BatchHeader, records, split};
 
 impl<R: Runtime> Log<R> {
     /// The first record whose timestamp is at least `timestamp`: its offset and its timestamp.
@@ -18,12 +20,16 @@ impl<R: Runtime> Log<R> {
             if max.timestamp < timestamp {
                 continue;
             }
-            let from = {
+            let entry = {
                 let state = self.0.state.lock();
-                let at = state.segment_at(base);
-                let entry = state.segments[at].indexes.as_ref().and_then(|i| i.times.lookup(timestamp - 1));
-                entry.map_or(base, |entry| entry.offset).max(start)
+                let segment = &state.segments[state.segment_at(base)];
+                segment.indexes.as_ref().and_then(|indexes| indexes.times.lookup(timestamp - 1))
             };
+            let from = match entry {
+                Some(entry) if self.is_true(entry).await? => entry.offset,
+                _ => base,
+            };
+            let from = from.max(start);
             return self.find(from, |record| record >= timestamp).await;
         }
         Ok(None)
@@ -44,7 +50,8 @@ impl<R: Runtime> Log<R> {
         self.find(best.offset, |record| record >= best.timestamp).await
     }
 
-    async fn segment_max_timestamp(&self, base: i64) -> Result<Option<MaxTimestamp>, ReadError> {
+    /// The largest timestamp of the segment that begins at `base`; `None` when there is no such segment any more.
+    pub(crate) async fn segment_max_timestamp(&self, base: i64) -> Result<Option<MaxTimestamp>, ReadError> {
         let (known, bytes, end) = {
             let state = self.0.state.lock();
             let at = state.segment_at(base);
@@ -52,14 +59,40 @@ impl<R: Runtime> Log<R> {
             if segment.base != base {
                 return Ok(None);
             }
-            let known = segment.max_timestamp.filter(|_| segment.indexes.is_some());
-            (known, segment.written, state.segment_end(at))
+            (segment.indexes.is_some(), segment.written, state.segment_end(at))
         };
-        if known.is_none() {
+        if !known {
             self.load_indexes(base, bytes, end).await?;
+            let last = {
+                let mut state = self.0.state.lock();
+                state.segment_mut(base).and_then(|segment| segment.indexes.as_ref()).map(|i| i.times.last())
+            };
+            // a sealed segment with records has an entry, and retention would believe it
+            let believed = match last {
+                None => true,
+                Some(None) => bytes == 0,
+                Some(Some(entry)) => self.is_true(entry).await?,
+            };
+            if !believed {
+                self.rebuild_indexes(base).await?;
+            }
         }
         let mut state = self.0.state.lock();
         Ok(state.segment_mut(base).and_then(|segment| segment.max_timestamp))
+    }
+
+    /// Whether the batch that a time index entry names is there and has that timestamp. One that is below the log
+    /// start cannot be asked any more.
+    async fn is_true(&self, entry: TimeEntry) -> Result<bool, ReadError> {
+        match self.read(entry.offset, i64::MAX, 1, true).await {
+            Ok(result) => Ok(result.batches.first().is_some_and(|batch| {
+                BatchHeader::parse(batch)
+                    .is_ok_and(|h| h.last_offset() == entry.offset && h.max_timestamp == entry.timestamp)
+            })),
+            Err(ReadError::OffsetOutOfRange { .. }) => Ok(true),
+            Err(ReadError::Corrupt { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// The first record from the batch that holds `from` on whose timestamp fits.

@@ -6,10 +6,9 @@
 use crate::append::roll_now;
 use crate::checkpoint::CLEAN_SHUTDOWN_CONTENT;
 use crate::disk::{remove_file, rename_file, write_file};
-use crate::error::{Context, LogError};
+use crate::error::{Context, LogError, ReadError};
 use crate::files::{CLEAN_SHUTDOWN, DELETED_SUFFIX, Kind, delete_dir_name};
-use crate::log::Log;
-use crate::segment::Segment;
+use crate::log::{FileOf, Log, State};
 use crate::snapshot;
 use crate::writer::Writer;
 use burnin_runtime::{Disk, Observation, Runtime};
@@ -120,21 +119,24 @@ impl<R: Runtime> Writer<R> {
         if !config.cleanup_delete || (config.retention_ms < 0 && config.retention_bytes < 0) {
             return Ok(None);
         }
-        let segments: Vec<(i64, u64, i64, bool)> = {
+        let segments: Vec<(i64, u64, i64)> = {
             let state = log.0.state.lock();
             let ends = (0..state.segments.len()).map(|at| state.segment_end(at));
-            let known = |segment: &Segment<_>| segment.max_timestamp.is_some();
-            state.segments.iter().zip(ends).map(|(s, end)| (s.base, s.size, end, known(s))).collect()
+            state.segments.iter().zip(ends).map(|(segment, end)| (segment.base, segment.size, end)).collect()
         };
-        let total: u64 = segments.iter().map(|&(_, size, _, _)| size).sum();
+        let total: u64 = segments.iter().map(|&(_, size, _)| size).sum();
         let mut excess = total as i128 - i128::from(config.retention_bytes);
         let (durable, mut new_start) = (log.durable_offset(), None);
-        for (at, &(base, size, end, known)) in segments.iter().enumerate() {
+        for (at, &(base, size, end)) in segments.iter().enumerate() {
             if size == 0 || end > durable {
                 break;
             }
-            if !known && config.retention_ms >= 0 {
-                log.load_indexes(base, size, end).await?;
+            let age_unknown = |state: &mut State<FileOf<R>>| {
+                config.retention_ms >= 0 && state.segment_mut(base).is_some_and(|s| s.max_timestamp.is_none())
+            };
+            let unknown = age_unknown(&mut log.0.state.lock());
+            if unknown && let Err(ReadError::Log(error)) = log.segment_max_timestamp(base).await {
+                return Err(error);
             }
             let age =
                 log.0.state.lock().segment_mut(base).map_or(0, |segment| now_ms - segment.age_timestamp());

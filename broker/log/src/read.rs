@@ -162,7 +162,7 @@ impl<R: Runtime> Log<R> {
     }
 
     /// Scans a segment of which everything is durable, and replaces its indexes in memory.
-    async fn rebuild_indexes(&self, base: i64) -> Result<(), LogError> {
+    pub(crate) async fn rebuild_indexes(&self, base: i64) -> Result<(), LogError> {
         let path = Kind::Log.path(&self.0.dir, base);
         let (written, generation, config, end) = {
             let state = self.0.state.lock();
