@@ -10,7 +10,6 @@
 
 use burnin_runtime::Entropy;
 use bytes::{Bytes, BytesMut};
-use std::collections::BTreeMap;
 
 /// Bytes of a page.
 pub(crate) const PAGE: usize = 4096;
@@ -66,6 +65,7 @@ struct Version {
 
 /// A page whose cached content the medium may lack.
 struct Dirty {
+    index: u32,
     /// The last write to it.
     write: u64,
     /// What the medium surely has.
@@ -113,7 +113,8 @@ pub(crate) struct FileData {
     pages: Vec<Cached>,
     len: u64,
     durable_len: u64,
-    dirty: BTreeMap<u32, Dirty>,
+    /// By index.
+    dirty: Vec<Dirty>,
     writes: u64,
     syncs: Vec<SyncPoint>,
     allocated: u64,
@@ -227,7 +228,8 @@ impl FileData {
             self.pages.resize_with(index + 1, Cached::default);
         }
         let used = self.len.saturating_sub((index * PAGE) as u64).min(PAGE as u64) as usize;
-        let dirty = self.dirty.get(&(index as u32));
+        let place = self.find(index);
+        let dirty = place.ok().map(|place| &self.dirty[place]);
         // A sync under way may make the present content durable.
         let may_sync = |dirty: &Dirty| {
             let known = dirty.later.last().map_or(0, |version| version.write);
@@ -248,12 +250,14 @@ impl FileData {
         } else {
             Image::Copy(page.data.clone())
         };
-        match self.dirty.get_mut(&(index as u32)) {
-            None => {
-                let dirty = Dirty { write: self.writes, durable: now, later: Vec::new(), dropped: false };
-                self.dirty.insert(index as u32, dirty);
+        match place {
+            Err(place) => {
+                let (index, write) = (index as u32, self.writes);
+                let dirty = Dirty { index, write, durable: now, later: Vec::new(), dropped: false };
+                self.dirty.insert(place, dirty);
             }
-            Some(dirty) => {
+            Ok(place) => {
+                let dirty = &mut self.dirty[place];
                 let before = if let Image::Copy(page) = &now { page } else { &None };
                 let later = dirty.later.iter_mut().map(|version| &mut version.image);
                 for image in std::iter::once(&mut dirty.durable).chain(later) {
@@ -275,6 +279,16 @@ impl FileData {
         self.pages[index].data.get_or_insert_with(empty_page);
     }
 
+    /// Where a page is among the dirty ones, or would be. Most writes are at the end.
+    fn find(&self, index: usize) -> Result<usize, usize> {
+        match self.dirty.last() {
+            Some(last) if last.index as usize >= index => {
+                self.dirty.binary_search_by_key(&(index as u32), |dirty| dirty.index)
+            }
+            _ => Err(self.dirty.len()),
+        }
+    }
+
     /// A sync begins.
     pub(crate) fn sync_begin(&mut self) -> SyncPoint {
         let point = SyncPoint { write: self.writes, len: self.len };
@@ -290,7 +304,7 @@ impl FileData {
     /// A sync ends well: what was written before it began is durable.
     pub(crate) fn sync_done(&mut self, point: SyncPoint) {
         self.sync_end(point);
-        self.dirty.retain(|_, dirty| {
+        self.dirty.retain_mut(|dirty| {
             if dirty.dropped {
                 return true;
             }
@@ -310,7 +324,7 @@ impl FileData {
     pub(crate) fn sync_failed(&mut self, point: SyncPoint, entropy: &mut Entropy) {
         self.sync_end(point);
         let written = entropy.unit();
-        self.dirty.retain(|_, dirty| {
+        self.dirty.retain_mut(|dirty| {
             if dirty.dropped || dirty.write > point.write {
                 return true;
             }
@@ -335,8 +349,8 @@ impl FileData {
         loss.resized = u64::from(len != self.len);
         let (low, high) = (self.len.min(self.durable_len), self.len.max(self.durable_len));
         assert!((low..=high).contains(&len), "size {len} is neither {low} nor {high} nor between");
-        for (index, dirty) in std::mem::take(&mut self.dirty) {
-            let index = index as usize;
+        for dirty in std::mem::take(&mut self.dirty) {
+            let index = dirty.index as usize;
             if self.pages.len() <= index {
                 self.pages.resize_with(index + 1, Cached::default);
             }
@@ -396,7 +410,7 @@ impl FileData {
     /// Flips one bit of a byte that is on the medium; `None` when there is none at `offset`.
     pub(crate) fn rot(&mut self, offset: u64, bit: u32) -> Option<()> {
         let index = (offset / PAGE as u64) as usize;
-        if offset >= self.len.min(self.durable_len) || self.dirty.contains_key(&(index as u32)) {
+        if offset >= self.len.min(self.durable_len) || self.find(index).is_ok() {
             return None;
         }
         let data = self.pages[index].data.as_mut()?;
@@ -407,7 +421,7 @@ impl FileData {
     /// Offsets of pages that are on the medium as programs see them.
     pub(crate) fn clean_pages(&self) -> impl Iterator<Item = u64> {
         let held = self.pages.iter().enumerate().filter(|(_, page)| page.data.is_some());
-        held.filter(|(index, _)| !self.dirty.contains_key(&(*index as u32)))
+        held.filter(|(index, _)| self.find(*index).is_err())
             .map(|(index, _)| (index * PAGE) as u64)
             .filter(|&offset| offset < self.durable_len.min(self.len))
     }
