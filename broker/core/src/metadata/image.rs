@@ -1,43 +1,13 @@
 //! What the metadata log adds up to.
 
+use super::{Broker, ControllerNode, Partition};
 use crate::config::Properties;
 use burnin_wire::metadata_records::{
-    ConfigRecord, MetadataRecord, PartitionChangeRecord, PartitionRecord, RegisterBrokerRecord,
+    BrokerRegistrationChangeRecord, ConfigRecord, MetadataRecord, PartitionChangeRecord, PartitionRecord,
+    UnregisterBrokerRecord,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
-
-/// A registered broker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broker {
-    /// Which start of its process registered.
-    pub incarnation_id: Uuid,
-    /// The offset of its registration.
-    pub epoch: i64,
-    /// Where clients reach it: listener name, host, port.
-    pub endpoints: Vec<(String, String, u16)>,
-    /// Its rack.
-    pub rack: Option<String>,
-    /// Whether it may not lead anything.
-    pub fenced: bool,
-}
-
-/// A partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Partition {
-    /// Node ids, the preferred leader first.
-    pub replicas: Vec<i32>,
-    /// The directory of each replica, in the same order.
-    pub directories: Vec<Uuid>,
-    /// The in-sync ones.
-    pub isr: Vec<i32>,
-    /// -1 for none.
-    pub leader: i32,
-    /// Raised by every election.
-    pub leader_epoch: i32,
-    /// Raised by every change.
-    pub partition_epoch: i32,
-}
 
 /// A topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +39,7 @@ impl ResourceType {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Image {
     brokers: BTreeMap<i32, Broker>,
+    controllers: BTreeMap<i32, ControllerNode>,
     topics: BTreeMap<String, Topic>,
     names: BTreeMap<Uuid, String>,
     removed: BTreeSet<Uuid>,
@@ -85,6 +56,11 @@ impl Image {
         &self.brokers
     }
 
+    /// Controllers by number.
+    pub fn controllers(&self) -> &BTreeMap<i32, ControllerNode> {
+        &self.controllers
+    }
+
     /// Topics by name.
     pub fn topics(&self) -> &BTreeMap<String, Topic> {
         &self.topics
@@ -98,6 +74,11 @@ impl Image {
     /// The name of the topic with this id.
     pub fn topic_name(&self, id: &Uuid) -> Option<&str> {
         self.names.get(id).map(String::as_str)
+    }
+
+    /// The topic with this id.
+    pub fn topic_by_id(&self, id: &Uuid) -> Option<&Topic> {
+        self.topics.get(self.names.get(id)?)
     }
 
     /// Whether a topic of this id existed and was removed.
@@ -147,10 +128,24 @@ impl Image {
             ));
         }
         match record {
-            MetadataRecord::RegisterBroker(record) => self.register(record),
+            MetadataRecord::RegisterBroker(record) => {
+                self.brokers.insert(record.broker_id, Broker::new(record));
+            }
+            MetadataRecord::UnregisterBroker(record) => self.unregister(record)?,
+            MetadataRecord::FenceBroker(record) => {
+                self.change_broker(&fencing(record.id, record.epoch, 1))?
+            }
+            MetadataRecord::UnfenceBroker(record) => {
+                self.change_broker(&fencing(record.id, record.epoch, -1))?;
+            }
+            MetadataRecord::BrokerRegistrationChange(record) => self.change_broker(record)?,
+            MetadataRecord::RegisterController(record) => {
+                self.controllers.insert(record.controller_id, ControllerNode::new(record));
+            }
             MetadataRecord::Topic(record) => self.add_topic(&record.name, record.topic_id)?,
             MetadataRecord::Partition(record) => self.add_partition(record)?,
             MetadataRecord::PartitionChange(record) => self.change_partition(record)?,
+            MetadataRecord::ClearElr(record) => self.clear_elr(&record.topic_name)?,
             MetadataRecord::RemoveTopic(record) => self.remove_topic(record.topic_id)?,
             MetadataRecord::Config(record) => self.configure(record),
             MetadataRecord::ProducerIds(record) => self.next_producer_id = record.next_producer_id,
@@ -165,20 +160,20 @@ impl Image {
         Ok(())
     }
 
-    fn register(&mut self, record: &RegisterBrokerRecord) {
-        let endpoints = record
-            .end_points
-            .iter()
-            .map(|endpoint| (endpoint.name.clone(), endpoint.host.clone(), endpoint.port))
-            .collect();
-        let broker = Broker {
-            incarnation_id: record.incarnation_id,
-            epoch: record.broker_epoch,
-            endpoints,
-            rack: record.rack.clone(),
-            fenced: record.fenced,
-        };
-        self.brokers.insert(record.broker_id, broker);
+    fn broker_mut(&mut self, id: i32, epoch: i64) -> Result<&mut Broker, String> {
+        let broker = self.brokers.get_mut(&id).filter(|broker| broker.epoch == epoch);
+        broker.ok_or_else(|| format!("no registration of broker {id} has the epoch {epoch}"))
+    }
+
+    fn unregister(&mut self, record: &UnregisterBrokerRecord) -> Result<(), String> {
+        self.broker_mut(record.broker_id, record.broker_epoch)?;
+        self.brokers.remove(&record.broker_id);
+        Ok(())
+    }
+
+    fn change_broker(&mut self, change: &BrokerRegistrationChangeRecord) -> Result<(), String> {
+        self.broker_mut(change.broker_id, change.broker_epoch)?.merge(change);
+        Ok(())
     }
 
     fn add_topic(&mut self, name: &str, id: Uuid) -> Result<(), String> {
@@ -197,37 +192,33 @@ impl Image {
     }
 
     fn add_partition(&mut self, record: &PartitionRecord) -> Result<(), String> {
-        let partition = Partition {
-            replicas: record.replicas.clone(),
-            directories: record.directories.clone(),
-            isr: record.isr.clone(),
-            leader: record.leader,
-            leader_epoch: record.leader_epoch,
-            partition_epoch: record.partition_epoch,
-        };
+        let partition = Partition::new(record);
         self.topic_mut(record.topic_id)?.partitions.insert(record.partition_id, partition);
         Ok(())
     }
 
-    /// `PartitionRegistration.merge`: a named leader raises the leader epoch, every change the partition epoch.
     fn change_partition(&mut self, record: &PartitionChangeRecord) -> Result<(), String> {
         let (id, number) = (record.topic_id, record.partition_id);
         let partition = self.topic_mut(id)?.partitions.get_mut(&number);
-        let partition = partition.ok_or_else(|| format!("topic {id} has no partition {number}"))?;
-        if let Some(isr) = &record.isr {
-            partition.isr.clone_from(isr);
+        partition.ok_or_else(|| format!("topic {id} has no partition {number}"))?.merge(record);
+        Ok(())
+    }
+
+    /// Forgets the eligible leader replicas of a topic, or with the empty name of all.
+    fn clear_elr(&mut self, name: &str) -> Result<(), String> {
+        if !name.is_empty() && !self.topics.contains_key(name) {
+            return Err(format!("no topic has the name {name}"));
         }
-        if let Some(replicas) = &record.replicas {
-            partition.replicas.clone_from(replicas);
+        let topics = self.topics.iter_mut().filter(|(other, _)| name.is_empty() || *other == name);
+        for partition in topics.flat_map(|(_, topic)| topic.partitions.values_mut()) {
+            if !partition.elr.is_empty() || !partition.last_known_elr.is_empty() {
+                partition.merge(&PartitionChangeRecord {
+                    eligible_leader_replicas: Some(Vec::new()),
+                    last_known_elr: Some(Vec::new()),
+                    ..PartitionChangeRecord::default()
+                });
+            }
         }
-        if let Some(directories) = &record.directories {
-            partition.directories.clone_from(directories);
-        }
-        if record.leader != LEADER_UNCHANGED {
-            partition.leader = record.leader;
-            partition.leader_epoch += 1;
-        }
-        partition.partition_epoch += 1;
         Ok(())
     }
 
@@ -260,5 +251,12 @@ impl Image {
     }
 }
 
-/// The value of `PartitionChangeRecord.leader` that keeps leader and epoch.
-const LEADER_UNCHANGED: i32 = -2;
+/// The newer form of FenceBrokerRecord and UnfenceBrokerRecord.
+fn fencing(broker_id: i32, broker_epoch: i64, fenced: i8) -> BrokerRegistrationChangeRecord {
+    BrokerRegistrationChangeRecord {
+        broker_id,
+        broker_epoch,
+        fenced,
+        ..BrokerRegistrationChangeRecord::default()
+    }
+}

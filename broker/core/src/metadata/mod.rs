@@ -7,13 +7,17 @@
 mod configs;
 mod image;
 mod names;
+mod partition;
 mod records;
+mod registration;
 mod topics;
 
 pub use configs::{AlterOp, ConfigOp, alter_configs, replace_configs};
-pub use image::{Broker, Image, Partition, ResourceType, Topic};
+pub use image::{Image, ResourceType, Topic};
 pub use names::{METADATA_TOPIC, check_topic_name};
-pub use records::{METADATA_VERSION, decode_record, encode_record};
+pub use partition::Partition;
+pub use records::{METADATA_VERSION, decode_record, encode_record, encode_record_at};
+pub use registration::{Broker, ControllerNode, FeatureRanges};
 pub use topics::{
     CreatedTopic, Defaults, NewPartitions, NewTopic, create_partitions, create_topics, delete_topic,
 };

@@ -7,12 +7,22 @@ use bytes::Bytes;
 /// (`MetadataVersion.IBP_4_0_IV3`).
 pub const METADATA_VERSION: (&str, i16) = ("metadata.version", 25);
 
-/// The value of a record, in the version that [`METADATA_VERSION`] calls for (`MetadataVersion`:
-/// `registerBrokerRecordVersion`, `partitionRecordVersion`, `partitionChangeRecordVersion`).
+/// From this level on partitions carry eligible leader replicas (`MetadataVersion.isElrSupported`, KIP-966).
+pub(crate) const METADATA_VERSION_ELR: i16 = 23;
+
+/// The value of a record, in the version that [`METADATA_VERSION`] calls for.
 pub fn encode_record(record: &MetadataRecord) -> Bytes {
+    encode_record_at(METADATA_VERSION.1, record)
+}
+
+/// The value of a record, in the version that this level of `metadata.version` calls for (`MetadataVersion`:
+/// `registerBrokerRecordVersion`, `partitionRecordVersion`, `partitionChangeRecordVersion`). Levels from 21
+/// (Kafka 3.9) on.
+pub fn encode_record_at(level: i16, record: &MetadataRecord) -> Bytes {
+    let partition = if level >= METADATA_VERSION_ELR { 2 } else { 1 };
     let version = match record {
         MetadataRecord::RegisterBroker(_) => 3,
-        MetadataRecord::Partition(_) | MetadataRecord::PartitionChange(_) => 1,
+        MetadataRecord::Partition(_) | MetadataRecord::PartitionChange(_) => partition,
         MetadataRecord::BrokerRegistrationChange(_) => 2,
         _ => 0,
     };
