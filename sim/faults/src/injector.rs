@@ -17,6 +17,9 @@ use std::time::Duration;
 /// How long a fault that had to wait waits before it tries again, besides trying after each other fault's end.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// How long an operation may be under way that a disk fault has doomed before it ended.
+const AFTERMATH: Duration = Duration::from_secs(1);
+
 /// A fault as it really happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fired {
@@ -151,6 +154,10 @@ impl<'a, C: Cluster> Injector<'a, C> {
         let active: Vec<usize> = self.active.keys().copied().collect();
         for index in active {
             self.end(index).await?;
+        }
+        if self.plan.schedule.iter().any(|entry| disk::restarts(&entry.action)) {
+            // An operation that was under way may still fail by a fault that is over, and halt its broker.
+            self.runtime.sleep(AFTERMATH).await;
         }
         for broker in &self.cast.brokers {
             if !self.cluster.is_up(*broker) {
