@@ -164,6 +164,19 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn nothing_but_a_checkpoint_is_read_and_what_is_read_can_be_written(content: Vec<u8>, text in "0\n[0-3]\n[ab0-9 \n-]{0,20}") {
+            let _ = (decode_offsets(&content), decode_epochs(&content), decode_partition_metadata(&content));
+            if let Ok(offsets) = decode_offsets(text.as_bytes()) {
+                proptest::prop_assert_eq!(decode_offsets(encode_offsets(&offsets).as_bytes()), Ok(offsets));
+            }
+            if let Ok(epochs) = decode_epochs(text.as_bytes()) {
+                proptest::prop_assert_eq!(decode_epochs(encode_epochs(&epochs).as_bytes()), Ok(epochs));
+            }
+        }
+    }
+
     #[test]
     fn epoch_checkpoint_is_kafkas_text() {
         let mut epochs = EpochCache::default();

@@ -172,6 +172,11 @@ impl TimeIndex {
         TimeEntry { timestamp, offset: self.base + i64::from(relative) }
     }
 
+    /// All entries.
+    pub fn iter(&self) -> impl Iterator<Item = TimeEntry> {
+        (0..self.entries.len()).map(|slot| self.entry(slot))
+    }
+
     /// Forgets the entries of batches that end with `offset` or later.
     pub fn truncate_to(&mut self, offset: i64) {
         let keep = self.entries.partition_point(|&(_, relative)| self.base + i64::from(relative) < offset);
@@ -288,6 +293,34 @@ mod tests {
         assert_eq!(index.lookup(1_999), Some(TimeEntry { timestamp: 1_000, offset: 109 }));
         index.truncate_to(150);
         assert_eq!(index.last(), Some(TimeEntry { timestamp: 1_000, offset: 109 }));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_decodes_can_be_searched(content: Vec<u8>, log_bytes: u32, target: i64) {
+            if let Ok(index) = OffsetIndex::decode(100, &content, log_bytes.into()) {
+                let best = index.iter().filter(|entry| entry.offset <= target).last();
+                proptest::prop_assert_eq!(index.lookup(target, &Mutants::NONE), best);
+                proptest::prop_assert_eq!(index.encode().to_vec(), content.clone());
+            }
+            if let Ok(index) = TimeIndex::decode(100, &content, i64::MAX) {
+                proptest::prop_assert_eq!(index.encode().to_vec(), content.clone());
+                proptest::prop_assert!(index.lookup(target).is_none_or(|entry| entry.timestamp <= target));
+            }
+        }
+
+        #[test]
+        fn lookups_agree_with_a_search_from_the_front(steps: Vec<(u8, u16)>, target in 0..20_000_i64) {
+            let (mut index, mut offset, mut position) = (OffsetIndex::new(100), 100, 0);
+            for (step, bytes) in steps {
+                (offset, position) = (offset + i64::from(step) + 1, position + u32::from(bytes) + 1);
+                index.append(offset, position);
+            }
+            let best = index.iter().filter(|entry| entry.offset <= target).last();
+            proptest::prop_assert_eq!(index.lookup(target, &Mutants::NONE), best);
+            let decoded = OffsetIndex::decode(100, &index.encode(), u64::from(position) + 1);
+            proptest::prop_assert_eq!(decoded, Ok(index));
+        }
     }
 
     #[test]

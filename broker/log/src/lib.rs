@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `dir.rs` | a log directory: opening, creating, deleting, shutdown |
 //! | `log.rs`, `append.rs` | a log: its state, the synchronous questions, appending |
-//! | `read.rs`, `lookup.rs` | reading from segment files, lookups by timestamp |
+//! | `read.rs`, `walk.rs`, `lookup.rs` | reading from segment files, lookups by timestamp |
 //! | `writer.rs`, `commit.rs` | group commit, rolling, checkpoints |
 //! | `ops.rs`, `truncate.rs` | deletion, retention, shutdown, truncation, on the writer |
 //! | `load.rs`, `scan.rs`, `rebuild.rs` | recovery |
@@ -42,6 +42,7 @@ mod snapshot;
 mod tail;
 mod truncate;
 mod waiters;
+mod walk;
 mod writer;
 
 pub use append::Appended;

@@ -26,7 +26,7 @@ use crate::read::read_indexes;
 use crate::rebuild::{load_epochs, load_producers};
 use crate::scan::{Damage, Policy, Scan, Window, scan};
 use crate::segment::{MaxTimestamp, Segment};
-use burnin_runtime::{Disk, File, Observation, OpenOptions, Runtime};
+use burnin_runtime::{Disk, File, Mutants, Observation, OpenOptions, Runtime};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -385,8 +385,18 @@ async fn walk_tail<F: File>(
         expected = Some(walked.end);
         position += header.total_len() as u64;
     }
-    if walked.max_timestamp.offset >= walked.end.max(base + 1) {
-        return Ok(Err("the time index points behind the log's end".into()));
+    if let Some(last) = last {
+        // retention believes this entry, so the log must say the same
+        let entry = indexes.offsets.lookup(last.offset, &Mutants::NONE);
+        let mut position = entry.map_or(0, |entry| u64::from(entry.position));
+        while let Ok((header, _)) = window.batch(position, false).await? {
+            if header.last_offset() >= last.offset {
+                let same = header.last_offset() == last.offset && header.max_timestamp == last.timestamp;
+                return Ok(if same { Ok(walked) } else { Err("the time index does not fit the log".into()) });
+            }
+            position += header.total_len() as u64;
+        }
+        return Ok(Err("the time index points behind the log".into()));
     }
     Ok(Ok(walked))
 }

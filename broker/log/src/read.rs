@@ -11,9 +11,8 @@ use crate::index::{OffsetIndex, TimeIndex};
 use crate::log::{FileOf, Log, ReadResult, State};
 use crate::scan::{Policy, scan};
 use crate::segment::{Indexes, MaxTimestamp};
+use crate::walk::{First, Walk, Wanted, walk};
 use burnin_runtime::{Disk, File, OpenOptions, Runtime};
-use burnin_wire::batch::{BatchHeader, HEADER_LEN, verify_crc};
-use bytes::Bytes;
 
 /// Read at least so much at once.
 const READ_BYTES_MIN: usize = 16 << 10;
@@ -23,9 +22,9 @@ struct Plan<F> {
     segment: i64,
     generation: u64,
     file: Option<F>,
-    /// Where to look for the offset, and the offset that the batch there must end with.
+    /// Where to look for the offset, and what is known of the batch there.
     position: u64,
-    entry: Option<i64>,
+    first: First,
     written: u64,
     /// The offset behind the segment.
     end: i64,
@@ -59,7 +58,7 @@ impl<R: Runtime> Log<R> {
                 return result;
             }
             let plan = self.plan(from).await?;
-            let pass = self.pass(&plan, from, up_to, max_bytes, min_one).await;
+            let pass = self.pass(&plan, &Wanted { offset: from, up_to, max_bytes, min_one }).await;
             if self.0.state.lock().generation != plan.generation {
                 // the log was truncated meanwhile
                 continue;
@@ -110,19 +109,22 @@ impl<R: Runtime> Log<R> {
                     Some(indexes) => {
                         let entry = indexes.offsets.lookup(offset, mutants);
                         let entry_position = entry.map_or(0, |entry| u64::from(entry.position));
-                        let good_from = state
-                            .damage
-                            .iter()
-                            .filter(|d| d.segment == segment.base && d.to <= offset)
-                            .map(|d| d.end_position)
-                            .max()
-                            .unwrap_or(0);
+                        let damage =
+                            state.damage.iter().filter(|d| d.segment == segment.base && d.to <= offset);
+                        // behind damage the log goes on with another offset than the one before it
+                        let (position, first) = match (damage.last(), entry) {
+                            (Some(damage), _) if damage.end_position >= entry_position => {
+                                (damage.end_position, First::Begins(damage.to))
+                            }
+                            (_, Some(entry)) => (entry_position, First::Ends(entry.offset)),
+                            (_, None) => (0, First::Begins(segment.base)),
+                        };
                         let plan = Plan {
                             segment: segment.base,
                             generation,
                             file: segment.file.clone(),
-                            position: entry_position.max(good_from),
-                            entry: entry.filter(|_| entry_position >= good_from).map(|entry| entry.offset),
+                            position,
+                            first,
                             written: segment.written,
                             end,
                         };
@@ -183,23 +185,15 @@ impl<R: Runtime> Log<R> {
         }
         state.damage.retain(|damage| damage.segment != base);
         state.damage.append(&mut found.damage);
-        if let Some(segment) = state.segment_mut(base)
-            && segment.size == written
-        {
+        if let Some(segment) = state.segment_mut(base) {
+            found.keep_newer(segment.indexes.as_deref(), segment.max_timestamp, written);
             segment.max_timestamp = Some(found.max_timestamp);
             segment.indexes = Some(Box::new(found.indexes));
         }
         Ok(())
     }
 
-    async fn pass(
-        &self,
-        plan: &Plan<FileOf<R>>,
-        offset: i64,
-        up_to: i64,
-        max_bytes: usize,
-        min_one: bool,
-    ) -> Result<Pass, ReadError> {
+    async fn pass(&self, plan: &Plan<FileOf<R>>, wanted: &Wanted) -> Result<Pass, ReadError> {
         let path = Kind::Log.path(&self.0.dir, plan.segment);
         let disk = self.0.shared.runtime.disk();
         let file = match &plan.file {
@@ -217,9 +211,8 @@ impl<R: Runtime> Log<R> {
             }
         };
         let interval = self.0.state.lock().config.index_interval_bytes as usize;
-        let mut position = plan.position;
-        let mut want = max_bytes.max(READ_BYTES_MIN).saturating_add(interval);
-        let mut entry = plan.entry;
+        let (mut position, mut first) = (plan.position, plan.first);
+        let mut want = wanted.max_bytes.max(READ_BYTES_MIN).saturating_add(interval);
         loop {
             let left = plan.written.saturating_sub(position);
             if left == 0 {
@@ -230,111 +223,27 @@ impl<R: Runtime> Log<R> {
                 Some(result) => result.during("read", &path)?,
                 None => file.read_at(position, len).await.during("read", &path)?,
             };
-            match walk(&window, entry, offset, up_to, max_bytes, min_one) {
+            let bad = |at: usize, reason: String| {
+                Ok(Pass::Bad { position: position + at as u64, offset: wanted.offset, reason })
+            };
+            match walk(&window, first, wanted) {
                 Walk::Found(result) => return Ok(Pass::Found(result)),
-                Walk::Bad { at, reason } => {
-                    return Ok(Pass::Bad { position: position + at as u64, offset, reason });
-                }
-                Walk::Further { skip, need } => {
-                    if skip == 0 && need <= window.len() || (need as u64) > left - skip as u64 {
-                        let reason = format!("batch of {need} bytes in a segment with {left} bytes left");
-                        return Ok(Pass::Bad { position, offset, reason });
+                Walk::Bad { at, reason } => return bad(at, reason),
+                Walk::Further { skip, need, first: then } => {
+                    let behind = left.saturating_sub(skip as u64);
+                    let stuck = skip == 0 && need <= window.len();
+                    if skip as u64 > left || stuck || (behind > 0 && (need as u64) > behind) {
+                        return bad(
+                            skip.min(len),
+                            format!("a batch of {need} bytes with {behind} bytes left"),
+                        );
                     }
                     position += skip as u64;
-                    want = need.max(max_bytes).max(READ_BYTES_MIN);
-                    if skip > 0 {
-                        entry = None;
-                    }
+                    want = need.max(wanted.max_bytes).max(READ_BYTES_MIN);
+                    first = then;
                 }
             }
         }
-    }
-}
-
-enum Walk {
-    Found(ReadResult),
-    Bad {
-        at: usize,
-        reason: String,
-    },
-    /// The window ends before the wanted batch does: it begins at `skip` and has `need` bytes.
-    Further {
-        skip: usize,
-        need: usize,
-    },
-}
-
-/// Picks the wanted batches out of a window that begins with a batch.
-fn walk(
-    window: &Bytes,
-    entry: Option<i64>,
-    offset: i64,
-    up_to: i64,
-    max_bytes: usize,
-    min_one: bool,
-) -> Walk {
-    let (mut at, mut begin, mut next) = (0, None::<usize>, offset);
-    let found = |begin: Option<usize>, at: usize, next| {
-        let batches = begin.map(|begin| window.slice(begin..at)).into_iter().collect();
-        Walk::Found(ReadResult { batches, next_offset: next })
-    };
-    loop {
-        let rest = &window[at..];
-        if rest.is_empty() && begin.is_none() {
-            return Walk::Further { skip: at, need: 0 };
-        }
-        if rest.len() < HEADER_LEN {
-            return if begin.is_some() {
-                found(begin, at, next)
-            } else {
-                Walk::Further { skip: at, need: HEADER_LEN }
-            };
-        }
-        let header = match BatchHeader::parse(rest) {
-            Ok(header) => header,
-            Err(_) if begin.is_some() => return found(begin, at, next),
-            Err(error) => return Walk::Bad { at, reason: error.to_string() },
-        };
-        if let Some(entry) = entry
-            && at == 0
-            && header.last_offset() != entry
-        {
-            let reason = format!(
-                "an index entry for {entry} points at a batch that ends with {}",
-                header.last_offset()
-            );
-            return Walk::Bad { at, reason };
-        }
-        let total = header.total_len();
-        if header.last_offset() < offset {
-            if total > rest.len() {
-                return Walk::Further { skip: at + total, need: 0 };
-            }
-            at += total;
-            continue;
-        }
-        let size = at + total - begin.unwrap_or(at);
-        let fits = size <= max_bytes || (min_one && begin.is_none());
-        if header.last_offset() >= up_to || !fits {
-            return found(begin, at, next);
-        }
-        if total > rest.len() {
-            return if begin.is_some() {
-                found(begin, at, next)
-            } else {
-                Walk::Further { skip: at, need: total }
-            };
-        }
-        if let Err(error) = verify_crc(&rest[..total]) {
-            return if begin.is_some() {
-                found(begin, at, next)
-            } else {
-                Walk::Bad { at, reason: error.to_string() }
-            };
-        }
-        begin.get_or_insert(at);
-        at += total;
-        next = header.last_offset() + 1;
     }
 }
 

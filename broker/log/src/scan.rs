@@ -144,6 +144,26 @@ pub(crate) struct Scan {
     pub durable_position: u64,
 }
 
+impl Scan {
+    /// Adds what the log has learned since the scan began: entries of batches from position `scanned` on.
+    pub fn keep_newer(&mut self, newer: Option<&Indexes>, max: Option<MaxTimestamp>, scanned: u64) {
+        if let Some(newer) = newer {
+            for entry in newer.offsets.iter().filter(|entry| u64::from(entry.position) >= scanned) {
+                self.indexes.offsets.append(entry.offset, entry.position);
+            }
+            for entry in newer.times.iter().filter(|entry| entry.offset >= self.end_offset) {
+                self.indexes.times.maybe_append(entry.timestamp, entry.offset);
+            }
+        }
+        if let Some(max) = max
+            && max.offset >= self.end_offset
+            && max.timestamp > self.max_timestamp.timestamp
+        {
+            self.max_timestamp = max;
+        }
+    }
+}
+
 /// Scans a whole segment file of `len` bytes. With `verify` every batch's CRC is checked.
 pub(crate) async fn scan<F: File>(
     file: &F,

@@ -19,11 +19,15 @@ use uuid::Uuid;
 type Dir = LogDir<SimRuntime>;
 
 fn simulate<F: Future<Output = ()> + 'static>(test: impl FnOnce(SimHandle, SimNode) -> F) {
-    let mut sim = Sim::new(1, SimConfig::default());
+    simulate_seed(1, test);
+}
+
+fn simulate_seed<F: Future<Output = ()> + 'static>(seed: u64, test: impl FnOnce(SimHandle, SimNode) -> F) {
+    let mut sim = Sim::new(seed, SimConfig::default());
     let handle = sim.handle();
     let node = handle.add_node(NodeSpec::new("broker", [10, 0, 0, 1]));
     let test = test(handle, node);
-    sim.block_on(test).unwrap();
+    sim.block_on(test).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
 }
 
 fn tp() -> TopicPartition {
@@ -217,18 +221,36 @@ fn rotten_indexes_snapshots_and_checkpoints_lose_nothing() {
         [".index", ".timeindex", ".snapshot", "recovery-point-offset-checkpoint", "leader-epoch-checkpoint"];
     for clean in [true, false] {
         for suffix in files {
-            for bits in [1, 4, 50] {
-                simulate(|handle, node| async move {
+            for seed in 0..12 {
+                simulate_seed(seed, |handle, node| async move {
+                    let bits = [1, 4, 50][seed as usize % 3];
                     let (dir, log) = rotten(&handle, node, clean, suffix, bits).await;
                     let end = if clean { 120 } else { 126 };
                     let (good, bad) = read_all(&log).await;
                     assert_eq!((log.end_offset(), bad), (end, vec![]), "{suffix} clean={clean}");
                     assert_eq!(good, (0..end).collect::<Vec<_>>(), "{suffix} clean={clean}");
+                    let mut headers = Vec::new();
                     for offset in 0..end {
                         let result = log.read(offset, end, 1, true).await.unwrap();
                         let header = BatchHeader::parse(&result.batches[0]).unwrap();
                         assert_eq!(header.base_offset, offset / 2 * 2, "{suffix} clean={clean}");
+                        headers.push(header);
                     }
+                    for wanted in headers.iter().map(|header| header.max_timestamp) {
+                        let first = headers.iter().find(|header| header.max_timestamp >= wanted).unwrap();
+                        let expected = match first.base_timestamp >= wanted {
+                            true => (first.base_offset, first.base_timestamp),
+                            false => (first.base_offset + 1, first.max_timestamp),
+                        };
+                        let found = log.offset_for_timestamp(wanted).await.unwrap();
+                        assert_eq!(found, Some(expected), "{suffix} clean={clean}");
+                    }
+                    let newest = headers.iter().map(|header| header.max_timestamp).max();
+                    assert_eq!(log.max_timestamp().await.unwrap().map(|(_, at)| at), newest);
+                    // nothing is a week old
+                    log.set_config(LogConfig { retention_ms: 7 * 86_400_000, ..small() });
+                    dir.retention_tick().await.unwrap();
+                    assert_eq!(log.start_offset(), 0, "{suffix} clean={clean}");
                     fill(&log, 3, now(&handle.runtime(node))).await;
                     dir.shutdown().await.unwrap();
                 });
@@ -239,8 +261,9 @@ fn rotten_indexes_snapshots_and_checkpoints_lose_nothing() {
 
 #[test]
 fn a_rotten_log_keeps_everything_but_the_damaged_batches() {
-    for bits in [1, 3] {
-        simulate(|handle, node| async move {
+    for seed in 0..40 {
+        simulate_seed(seed, |handle, node| async move {
+            let bits = 1 + seed as usize % 4;
             let (dir, log) = rotten(&handle, node, true, ".log", bits).await;
             let end = log.end_offset();
             assert_eq!(end, 120);
