@@ -51,7 +51,8 @@ impl Task {
     pub async fn run(&self, worker: &mut Worker) -> Result<Finished, Stop> {
         let outcome = worker.run(&self.job).await?;
         let met = self.expectation.as_ref().is_some_and(|expectation| expectation.meets(&outcome.report));
-        let twin = if met { Some(self.without_bug().await?) } else { None };
+        let planted = self.job.plan.expect.as_ref().is_some_and(|expect| expect.mutant.is_some());
+        let twin = if met && planted { Some(self.without_bug().await?) } else { None };
         let report = self.report_on(&self.job, outcome, self.audit || met, &self.reproduce).await?;
         Ok(Finished { report, twin })
     }

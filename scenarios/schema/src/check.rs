@@ -91,7 +91,7 @@ pub const CHECKERS: [(&str, &[&str]); 9] = [
     ),
     ("B6", &["corrupt", "foreign", "misplaced", "never-sent", "G1a"]),
     ("B13", &["stale-latest", "earliest-regress", "high-watermark-regress", "bad-offsets"]),
-    ("B16", &["unreadable"]),
+    ("B16", &["unreadable", "stuck"]),
     (
         "W4",
         &[

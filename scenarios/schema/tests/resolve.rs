@@ -1,0 +1,182 @@
+//! What a seed makes of a scenario.
+
+use burnin_scenario::{Action, Dur, Plan, Scenario, ScheduledFault, Seed, Selector};
+
+const BASE: &str = r#"
+schema  = 1
+name    = "example"
+summary = "An example"
+[run]
+warmup = "2s"
+duration = "30s"
+[topology]
+clients = 3
+[[topology.topic]]
+name = "orders"
+partitions = 4
+[[workload]]
+id = "writers"
+kind = "append-unique"
+topics = ["orders"]
+rate = "100/s"
+[[check]]
+id = "log"
+kind = "kafka.log"
+all = true
+"#;
+
+const CUT: &str = r#"
+[[fault]]
+id = "cut"
+kind = "process.power_loss"
+every = { mean = "2s" }
+for = "100ms..500ms"
+"#;
+
+const AGAIN: &str = r#"
+[[fault]]
+id = "again"
+kind = "process.kill"
+with = "cut"
+after_end = "1ms..20ms"
+for = "10ms..50ms"
+probability = 0.5
+"#;
+
+const ROT: &str = r#"
+[[fault]]
+id = "rot"
+kind = "disk.bit_rot"
+with = "cut"
+files = ["index"]
+bits = "1..8"
+"#;
+
+const SLOW: &str = r#"
+[[fault]]
+id = "slow"
+kind = "net.slow"
+latency = "5ms..90ms"
+every = { mean = "3s", dist = "uniform" }
+for = "1s..2s"
+in_runs = 0.5
+"#;
+
+fn scenario(faults: &[&str]) -> Scenario {
+    let text = format!("{BASE}{}", faults.concat());
+    Scenario::parse("example.toml", &text).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn of<'a>(plan: &'a Plan, fault: &str) -> Vec<&'a ScheduledFault> {
+    plan.schedule.iter().filter(|entry| entry.fault() == fault).collect()
+}
+
+#[test]
+fn the_same_seed_gives_the_same_plan_and_another_seed_another() {
+    let scenario = scenario(&[CUT, AGAIN, ROT, SLOW]);
+    assert_eq!(scenario.resolve(Seed(7)), scenario.resolve(Seed(7)));
+    assert_ne!(scenario.resolve(Seed(7)).schedule, scenario.resolve(Seed(8)).schedule);
+}
+
+#[test]
+fn removing_a_fault_does_not_move_the_others() {
+    for seed in 0..50 {
+        let all = scenario(&[CUT, AGAIN, ROT, SLOW]).resolve(Seed(seed));
+        let without_slow = scenario(&[CUT, AGAIN, ROT]).resolve(Seed(seed));
+        let without_rot = scenario(&[SLOW, CUT, AGAIN]).resolve(Seed(seed));
+        let alone = scenario(&[CUT]).resolve(Seed(seed));
+        assert_eq!(of(&all, "cut"), of(&alone, "cut"), "seed {seed}");
+        assert_eq!(of(&all, "again"), of(&without_slow, "again"), "seed {seed}");
+        assert_eq!(of(&all, "again"), of(&without_rot, "again"), "seed {seed}");
+        assert_eq!(of(&all, "slow"), of(&without_rot, "slow"), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_schedule_is_in_order_and_within_its_phase() {
+    for seed in 0..200 {
+        let plan = scenario(&[AGAIN, ROT, CUT, SLOW]).resolve(Seed(seed));
+        let end = plan.run.heal_at();
+        assert!(plan.schedule.is_sorted_by_key(|entry| entry.at));
+        for entry in &plan.schedule {
+            assert!(entry.at >= plan.run.warmup && entry.at < end, "{entry:?}");
+            assert!(entry.ends() <= end, "{entry:?}");
+        }
+        for pair in of(&plan, "cut").windows(2) {
+            assert!(pair[0].ends() < pair[1].at, "one fault overlaps itself: {pair:?}");
+        }
+    }
+}
+
+#[test]
+fn a_companion_follows_its_host() {
+    for seed in 0..100 {
+        let plan = scenario(&[ROT, AGAIN, CUT]).resolve(Seed(seed));
+        let place = |id: &str| plan.schedule.iter().position(|entry| entry.id == id).unwrap();
+        for rot in of(&plan, "rot") {
+            let host = &plan.schedule[place(rot.with.as_deref().unwrap())];
+            assert_eq!((rot.at, &rot.on), (host.at, &host.on));
+            assert!(place(&rot.id) > place(&host.id), "bits rot after the power is gone");
+            let Action::DiskBitRot { bits, .. } = rot.action else { panic!("{rot:?}") };
+            assert!((1..=8).contains(&bits));
+        }
+        for again in of(&plan, "again") {
+            let host = &plan.schedule[place(again.with.as_deref().unwrap())];
+            let after = again.at - host.ends();
+            assert!(Dur::from_millis(1) <= after && after <= Dur::from_millis(20), "{again:?}");
+        }
+    }
+}
+
+#[test]
+fn probabilities_are_those_that_were_asked_for() {
+    let scenario = scenario(&[CUT, AGAIN, SLOW]);
+    let (mut with_slow, mut cuts, mut agains) = (0, 0, 0);
+    for seed in 0..1000 {
+        let plan = scenario.resolve(Seed(seed));
+        with_slow += u32::from(!of(&plan, "slow").is_empty());
+        cuts += of(&plan, "cut").len();
+        agains += of(&plan, "again").len();
+    }
+    assert!((430..570).contains(&with_slow), "slow takes part in {with_slow} of 1000 runs");
+    assert!((11_000..16_000).contains(&cuts), "30s with a mean gap of 2s and 0.3s down: {cuts} in 1000 runs");
+    let share = agains as f64 / cuts as f64;
+    assert!((0.47..0.53).contains(&share), "{share}");
+}
+
+#[test]
+fn what_can_be_drawn_is_drawn_and_roles_stay() {
+    let leader = "[[fault]]\nid = \"kill\"\nkind = \"process.kill\"\non = \"leader(orders/*)\"\nat = \"1s\"\nfor = \"1s\"\n";
+    let reset = "[[fault]]\nid = \"reset\"\nkind = \"net.reset\"\nevery = { mean = \"1s\" }\n";
+    let mut clients = std::collections::BTreeSet::new();
+    for seed in 0..50 {
+        let plan = scenario(&[leader, reset]).resolve(Seed(seed));
+        let Some(Selector::Leader(partition)) = &of(&plan, "kill")[0].on else { panic!("{plan:?}") };
+        assert!(partition.partition.is_some_and(|number| (0..4).contains(&number)));
+        for entry in of(&plan, "reset") {
+            let Action::NetReset { between: [client, broker] } = &entry.action else { panic!("{entry:?}") };
+            assert_eq!((broker, &entry.on), (&Selector::Broker(1), &None));
+            clients.insert(client.to_string());
+        }
+    }
+    assert_eq!(clients.into_iter().collect::<Vec<_>>(), ["client(1)", "client(2)", "client(3)"]);
+}
+
+#[test]
+fn a_plan_belongs_to_its_scenario_only() {
+    let one = scenario(&[CUT]);
+    let plan = one.resolve(Seed(1));
+    plan.belongs_to(&one).unwrap();
+    assert!(plan.belongs_to(&scenario(&[CUT, ROT])).unwrap_err().contains("another version"));
+    let renamed = Scenario { name: "other".to_owned(), ..one };
+    assert!(plan.belongs_to(&renamed).unwrap_err().contains("from scenario `example`, not from `other`"));
+}
+
+#[test]
+fn a_comment_does_not_change_a_scenario_and_a_value_does() {
+    let one = scenario(&[CUT]).content_hash();
+    let commented = Scenario::parse("example.toml", &format!("# a story\n{BASE}{CUT}")).unwrap();
+    let changed = Scenario::parse("example.toml", &format!("{BASE}{}", CUT.replace("2s", "3s"))).unwrap();
+    assert_eq!(one, commented.content_hash());
+    assert_ne!(one, changed.content_hash());
+}
