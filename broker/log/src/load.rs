@@ -195,7 +195,8 @@ async fn load_segments<R: Runtime>(
             continue;
         }
         match next {
-            Some(next) if known.clean || next <= known.recovery_point => {
+            // a recovery point inside a later segment proves that this one was sealed with its indexes
+            Some(next) if known.clean || next < known.recovery_point => {
                 out.list.push(trusted(base, len, runtime.wall_ms()));
                 out.end = next;
             }
