@@ -71,6 +71,14 @@ fn page_cache_mode_survives_kills() {
 }
 
 #[test]
+fn page_cache_mode_loses_only_the_tail_when_the_power_goes() {
+    for flush_ms in [i64::MAX, 10] {
+        let config = LogConfig { flush_messages: i64::MAX, flush_ms, ..Options::default().config };
+        assert_healthy(400..430, &Options { config, loss_is_licensed: true, ..Options::default() });
+    }
+}
+
+#[test]
 fn one_seed_gives_one_trace() {
     assert_eq!(run(5, Options::default()).trace, run(5, Options::default()).trace);
 }
