@@ -126,19 +126,20 @@ impl<R: Runtime> Consumer<R> {
     pub async fn next(&self) -> Result<ConsumerEvent, ClientError> {
         let runtime = self.client.runtime();
         loop {
-            let network = self.shared.network.upgrade().ok_or(ClientError::Closed("client"))?;
-            let handler: Weak<dyn ResponseHandler> = self.shared.this.clone();
             let now = runtime.now();
             let deadline = {
                 let mut state = self.shared.state.lock();
                 let event = state.take_event();
-                let deadline = state.drive(now, &*network, &handler);
+                if state.must_drive(now) {
+                    let network = self.shared.network.upgrade().ok_or(ClientError::Closed("client"))?;
+                    let handler: Weak<dyn ResponseHandler> = self.shared.this.clone();
+                    state.drive(now, &*network, &handler);
+                }
                 if let Some(event) = event {
                     return Ok(event);
                 }
-                deadline
+                state.look_again_at()
             };
-            drop(network);
             let woken = self.shared.woken.notified();
             if deadline == Instant::FAR_FUTURE {
                 woken.await;
@@ -155,8 +156,10 @@ impl Shared {
         let handler: Weak<dyn ResponseHandler> = self.this.clone();
         let mut state = self.state.lock();
         update(&mut state, &*network);
-        let deadline = state.drive(now, &*network, &handler);
-        let wake = state.has_events() || deadline != Instant::FAR_FUTURE;
+        let look_again_at = state.look_again_at();
+        state.drive(now, &*network, &handler);
+        // The task in `next` has to know of an earlier time.
+        let wake = state.has_events() || state.look_again_at() < look_again_at;
         drop(state);
         if wake {
             self.woken.notify_one();

@@ -103,6 +103,10 @@ pub(super) struct State {
     events: VecDeque<ConsumerEvent>,
     next_token: u64,
     turn: usize,
+    /// Something changed that may allow another request.
+    changed: bool,
+    /// When the next backoff ends.
+    look_again_at: Instant,
     /// Scratch.
     wants: Vec<Want>,
 }
@@ -121,6 +125,8 @@ impl State {
             events: VecDeque::new(),
             next_token: 0,
             turn: 0,
+            changed: false,
+            look_again_at: Instant::FAR_FUTURE,
             wants: Vec::new(),
         }
     }
@@ -129,11 +135,23 @@ impl State {
         !self.events.is_empty()
     }
 
+    /// When to look again, if nothing is answered before.
+    pub fn look_again_at(&self) -> Instant {
+        self.look_again_at
+    }
+
+    /// Whether [`State::drive`] could find something to do.
+    pub fn must_drive(&self, now: Instant) -> bool {
+        self.changed || self.look_again_at <= now
+    }
+
     pub fn take_event(&mut self) -> Option<ConsumerEvent> {
         let event = self.events.pop_front()?;
         if let ConsumerEvent::Fetched(fetched) = &event
             && let Some(slot) = self.slot(fetched.partition)
         {
+            // It may have been the one that held fetches back.
+            self.changed |= self.assigned[slot].buffered >= BUFFERED_MAX;
             self.assigned[slot].buffered -= 1;
         }
         Some(event)
@@ -187,6 +205,7 @@ impl State {
 
     /// Drops what was asked and what was fetched.
     fn forget(&mut self, slot: usize) {
+        self.changed = true;
         let assigned = &mut self.assigned[slot];
         assigned.generation += 1;
         assigned.phase = Phase::Stopped;
@@ -260,13 +279,9 @@ impl State {
         }
     }
 
-    /// Asks whatever may be asked now. Returns when to look again, if nothing is answered before.
-    pub fn drive(
-        &mut self,
-        now: Instant,
-        network: &dyn Network,
-        handler: &Weak<dyn ResponseHandler>,
-    ) -> Instant {
+    /// Asks whatever may be asked now.
+    pub fn drive(&mut self, now: Instant, network: &dyn Network, handler: &Weak<dyn ResponseHandler>) {
+        self.changed = false;
         let mut again = Instant::FAR_FUTURE;
         let mut stale = false;
         for slot in 0..self.assigned.len() {
@@ -295,7 +310,7 @@ impl State {
         if stale {
             network.refresh_metadata();
         }
-        again
+        self.look_again_at = again;
     }
 
     /// Sends a lookup or a check.

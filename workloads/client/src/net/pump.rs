@@ -143,16 +143,18 @@ impl<'a, R: Runtime> Pump<'a, R> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        // What said that it will wake this task need not be asked again before it does.
+        let mut reading = true;
         loop {
             self.take_requests();
             if let Poll::Ready(Err(reason)) = self.poll_write(cx) {
                 return Poll::Ready(End::Broken(reason));
             }
             self.complete_unanswered();
-            loop {
+            while reading {
                 match self.poll_read(cx) {
                     Poll::Ready(Err(reason)) => return Poll::Ready(End::Broken(reason)),
-                    Poll::Pending => break,
+                    Poll::Pending => reading = false,
                     Poll::Ready(Ok(())) => {
                         if let Err(reason) = self.dispatch() {
                             return Poll::Ready(End::Broken(reason));
@@ -160,16 +162,14 @@ impl<'a, R: Runtime> Pump<'a, R> {
                     }
                 }
             }
-            if self.poll_timer(cx) {
-                return Poll::Ready(End::TimedOut);
-            }
             if self.connection.suspend(cx, self.in_flight.len() < self.limits.in_flight_max) {
-                return Poll::Pending;
+                break;
             }
             if self.connection.is_closed() {
                 return Poll::Ready(End::Closed);
             }
         }
+        if self.poll_timer(cx) { Poll::Ready(End::TimedOut) } else { Poll::Pending }
     }
 
     fn take_correlation_id(&mut self) -> i32 {

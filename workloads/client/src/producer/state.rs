@@ -183,7 +183,9 @@ impl State {
     /// Sends whatever may be sent now.
     pub fn drive(&mut self, now: Instant, handler: &Weak<dyn ResponseHandler>) -> Wanted {
         let mut wanted = Wanted::default();
-        while self.collect(now, &mut wanted) {
+        let mut more = true;
+        while more {
+            more = self.collect(now, &mut wanted);
             for node in 0..self.nodes.len() {
                 if !self.nodes[node].pending.is_empty() {
                     self.send(now, node, handler);
@@ -202,9 +204,9 @@ impl State {
         wanted
     }
 
-    /// Finds at most one batch per partition for each broker. `false`: there is none.
+    /// Finds at most one batch per partition for each broker. `true`: there may be more behind them.
     fn collect(&mut self, now: Instant, wanted: &mut Wanted) -> bool {
-        let mut any = false;
+        let mut more = false;
         let count = self.active.len();
         if count > 0 {
             self.turn = (self.turn + 1) % count;
@@ -241,14 +243,18 @@ impl State {
             }
             let size = partition.size_of(at);
             let fits = node.pending.is_empty() || node.pending_bytes + size <= self.config.request_bytes_max;
-            if node.in_flight >= self.config.in_flight_max || !fits {
+            if node.in_flight >= self.config.in_flight_max {
+                continue;
+            }
+            if !fits {
+                more = true;
                 continue;
             }
             node.pending.push((slot, at));
             node.pending_bytes += size;
-            any = true;
+            more |= partition.batches.len() > at + 1;
         }
-        any
+        more
     }
 
     fn send(&mut self, now: Instant, node_at: usize, handler: &Weak<dyn ResponseHandler>) {
