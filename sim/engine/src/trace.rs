@@ -2,7 +2,7 @@
 //! same hash; when they do not, the checkpoints tell the thousand events in which they parted, and a sink
 //! tells the event.
 
-use crate::node::SimNode;
+use crate::node::{SimNode, code};
 use crate::seed::fold;
 use burnin_runtime::Instant;
 use std::fmt;
@@ -50,6 +50,25 @@ pub struct TraceEvent {
     pub detail: [u64; 2],
     /// The rolling hash after the event.
     pub hash: u64,
+}
+
+impl TraceEvent {
+    /// The name of a fault that was applied or ended here; starts and exits of processes are none.
+    pub fn fault(&self) -> Option<&'static str> {
+        let name = match self.detail[0] {
+            _ if self.kind != TraceKind::Fault => return None,
+            code::KILL => "process.kill",
+            code::POWER_LOSS => "process.power_loss",
+            code::PAUSE => "process.pause",
+            code::RESUME => "process.resume",
+            code::WIPE => "disk.wipe",
+            code::CLOCK => "clock",
+            code::NET => "net",
+            code::DISK => "disk",
+            _ => return None,
+        };
+        Some(name)
+    }
 }
 
 impl fmt::Display for TraceEvent {

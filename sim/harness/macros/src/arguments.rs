@@ -42,10 +42,18 @@ impl Arguments {
                 let seeds: LitInt = input.parse()?;
                 self.seeds = seeds.base10_parse()?;
                 if self.seeds == 0 {
-                    return Err(syn::Error::new(seeds.span(), "seeds must be at least 1: a test that runs nothing proves nothing"));
+                    return Err(syn::Error::new(
+                        seeds.span(),
+                        "seeds must be at least 1: a test that runs nothing proves nothing",
+                    ));
                 }
             }
-            other => return Err(syn::Error::new(key.span(), format!("unknown option `{other}` (known: {KNOWN})"))),
+            other => {
+                return Err(syn::Error::new(
+                    key.span(),
+                    format!("unknown option `{other}` (known: {KNOWN})"),
+                ));
+            }
         }
         Ok(())
     }

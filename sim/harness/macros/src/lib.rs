@@ -12,12 +12,12 @@ use syn::{FnArg, ItemFn, parse_macro_input, spanned::Spanned};
 ///
 /// - `#[burnin::test(scenario = "scenarios/smoke/kill-loop.toml", seeds = 32)]` on
 ///   `fn name(run: burnin::Run) -> burnin::Result` runs a scenario for each seed and hands over what came out.
-///   The path is relative to the workspace root, or to the crate.
+///   The path is relative to the crate, or else to the workspace root.
 /// - `#[burnin::test(seeds = 32)]` on `async fn name(world: burnin::World) -> burnin::Result` runs the function
 ///   itself inside a fresh simulated world for each seed.
 ///
-/// Options: `seeds` (a number, default 1), `limit` (simulated time of a world, as in `"10m"`), and
-/// `check_determinism = true` (each seed twice; a difference fails).
+/// Options: `seeds` (a number, default 1), `limit` (simulated time of a world, default `"10m"`), and
+/// `check_determinism = true` (each seed once more in a fresh process; a difference fails).
 #[proc_macro_attribute]
 pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let arguments = parse_macro_input!(arguments as Arguments);
@@ -42,12 +42,19 @@ fn expand(arguments: &Arguments, function: &ItemFn) -> syn::Result<proc_macro2::
             manifest_dir: env!("CARGO_MANIFEST_DIR"),
             package: env!("CARGO_PKG_NAME"),
             binary: option_env!("CARGO_CRATE_NAME").unwrap_or(module_path!()),
+            program: option_env!("CARGO_BIN_NAME"),
+            integration: option_env!("CARGO_TARGET_TMPDIR").is_some(),
             module: module_path!(),
             name: stringify!(#name),
         }
     };
     let call = match (&arguments.scenario, function.sig.asyncness) {
         (Some(scenario), None) => {
+            if let Some(limit) = &arguments.limit {
+                let message =
+                    format!("`limit = \"{limit}\"` is for worlds: a scenario says itself how long it runs");
+                return Err(syn::Error::new(function.sig.span(), message));
+            }
             quote! { ::burnin::run_scenario_test(#place, #scenario, #seeds, #check_determinism, #name) }
         }
         (None, Some(_)) => {
@@ -55,10 +62,16 @@ fn expand(arguments: &Arguments, function: &ItemFn) -> syn::Result<proc_macro2::
             quote! { ::burnin::run_world_test(#place, #seeds, #check_determinism, #limit, #name) }
         }
         (Some(_), Some(asyncness)) => {
-            return Err(syn::Error::new(asyncness.span(), "a scenario test is not async: the run is over when it is called"));
+            return Err(syn::Error::new(
+                asyncness.span(),
+                "a scenario test is not async: the run is over when it is called",
+            ));
         }
         (None, None) => {
-            return Err(syn::Error::new(function.sig.fn_token.span(), "a test without a scenario must be `async`"));
+            return Err(syn::Error::new(
+                function.sig.fn_token.span(),
+                "a test without a scenario must be `async`",
+            ));
         }
     };
     Ok(quote! {

@@ -1,0 +1,144 @@
+//! A broker in a world: the production code of `burnin-broker` on a simulated machine.
+
+use crate::failure::{Failure, Result};
+use burnin_engine::{NodeSpec, SimHandle, SimNode, SimRuntime};
+use burnin_runtime::{Runtime, timeout};
+use burnin_server::{Broker, BrokerConfig};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+const PORT: u16 = 9092;
+/// How long a start or a stop may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(1);
+
+/// A broker and its machine. A cheap handle.
+#[derive(Clone)]
+pub struct BrokerNode {
+    sim: SimHandle,
+    node: SimNode,
+    process: Arc<Mutex<Process>>,
+}
+
+/// What is known of the broker's process.
+#[derive(Default)]
+struct Process {
+    running: Option<Broker<SimRuntime>>,
+    /// Why it ended by itself the last time.
+    ended: Option<String>,
+}
+
+impl BrokerNode {
+    /// Adds the machine. The process waits for [`BrokerNode::start`].
+    pub(crate) fn add(sim: &SimHandle, id: u8, properties: &[(&str, &str)]) -> Result<BrokerNode> {
+        let ip = Ipv4Addr::new(10, 0, 0, id);
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let ours = [
+            ("node.id", id.to_string()),
+            ("listeners", format!("PLAINTEXT://{ip}:{PORT}")),
+            ("log.dirs", "/data".to_owned()),
+        ];
+        let mut all: BTreeMap<String, String> = ours.map(|(name, value)| (name.to_owned(), value)).into();
+        all.extend(properties.iter().copied().map(owned));
+        let config = BrokerConfig::from_properties(&all)?;
+        let process: Arc<Mutex<Process>> = Arc::default();
+        let shared = process.clone();
+        let spec = NodeSpec::new(format!("broker-{id}"), ip)
+            .start(move |runtime| live(runtime, config.clone(), shared.clone()));
+        Ok(BrokerNode { sim: sim.clone(), node: sim.add_node(spec), process })
+    }
+
+    /// `bootstrap.servers` for clients.
+    pub fn bootstrap(&self) -> Vec<String> {
+        vec![format!("{}:{PORT}", self.sim.ip(self.node))]
+    }
+
+    /// Its machine, for faults of network, disk and clock through [`crate::World::sim`].
+    pub fn node(&self) -> SimNode {
+        self.node
+    }
+
+    /// Whether its process runs.
+    pub fn is_up(&self) -> bool {
+        self.sim.is_up(self.node)
+    }
+
+    /// Kills the process. What it wrote is in the page cache and survives.
+    pub fn kill(&self) -> Result {
+        Ok(self.sim.kill(self.node)?)
+    }
+
+    /// Cuts the power of the machine. What was not synced is kept, lost or torn.
+    pub fn power_loss(&self) -> Result {
+        self.sim.power_loss(self.node)?;
+        Ok(())
+    }
+
+    /// Starts the process on the disk that it left, and waits until it serves.
+    pub async fn start(&self) -> Result {
+        // The handle of an earlier life is of a process that is dead.
+        drop(std::mem::take(&mut *self.process.lock()));
+        self.sim.start(self.node)?;
+        let serves = || {
+            let process = self.process.lock();
+            process.running.is_some() || process.ended.is_some()
+        };
+        self.wait("start", serves).await?;
+        match self.process.lock().ended.clone() {
+            Some(why) => Err(Failure::new(format!("{} did not start: {why}", self.name()))),
+            None => Ok(()),
+        }
+    }
+
+    /// Stops the broker in order, as SIGTERM does, and waits until its process has ended.
+    pub async fn stop(&self) -> Result {
+        let running = self.process.lock().running.clone();
+        let running = running.ok_or_else(|| Failure::new(format!("{} does not run", self.name())))?;
+        match timeout(&self.sim.control(), PATIENCE, running.shutdown()).await {
+            Some(stopped) => stopped?,
+            None => return Err(Failure::new(format!("{} did not stop within {PATIENCE:?}", self.name()))),
+        }
+        drop(running);
+        self.wait("stop", || !self.is_up()).await
+    }
+
+    /// Why the process ended by itself the last time, if it did not go on.
+    pub fn obituary(&self) -> Option<String> {
+        self.process.lock().ended.clone()
+    }
+
+    async fn wait(&self, what: &str, done: impl Fn() -> bool) -> Result {
+        let control = self.sim.control();
+        let waiting = async {
+            while !done() {
+                control.sleep(LOOK).await;
+            }
+        };
+        let in_time = timeout(&control, PATIENCE, waiting).await;
+        in_time.ok_or_else(|| Failure::new(format!("{} did not {what} within {PATIENCE:?}", self.name())))
+    }
+
+    fn name(&self) -> Arc<str> {
+        self.sim.name(self.node)
+    }
+}
+
+/// The process from its start to its end.
+async fn live(runtime: SimRuntime, config: BrokerConfig, process: Arc<Mutex<Process>>) {
+    let ended = match Broker::start(runtime, config).await {
+        Ok(broker) => {
+            process.lock().running = Some(broker.clone());
+            broker.wait().await.err().map(|error| error.to_string())
+        }
+        Err(error) => Some(error.to_string()),
+    };
+    let handle = {
+        let mut process = process.lock();
+        process.ended = ended;
+        process.running.take()
+    };
+    drop(handle);
+}

@@ -1,0 +1,65 @@
+//! The scenarios of `scenarios/smoke`, a few seeds each, and some of those that must find a planted bug.
+//! `burnin sweep` runs many more seeds of the same files.
+
+/// A test of a scenario that must pass, with nothing said but its name.
+macro_rules! passes {
+    ($($name:ident $file:literal $seeds:literal;)*) => {
+        $(
+            #[burnin::test(scenario = $file, seeds = $seeds)]
+            fn $name(run: burnin::Run) -> burnin::Result {
+                run.check()
+            }
+        )*
+    };
+}
+
+mod smoke {
+    passes! {
+        acks_1_page_cache_power_loss "scenarios/smoke/acks-1-page-cache-power-loss.toml" 4;
+        clean_restarts "scenarios/smoke/clean-restarts.toml" 4;
+        client_partitions "scenarios/smoke/client-partitions.toml" 4;
+        disk_full_and_back "scenarios/smoke/disk-full-and-back.toml" 4;
+        failed_fsync "scenarios/smoke/failed-fsync.toml" 4;
+        fsync_hang_slow_disk "scenarios/smoke/fsync-hang-slow-disk.toml" 4;
+        kill_loop "scenarios/smoke/kill-loop.toml" 4;
+        power_loss_loop "scenarios/smoke/power-loss-loop.toml" 4;
+        retention_clock_jumps "scenarios/smoke/retention-clock-jumps.toml" 4;
+        torn_tail_bit_rot "scenarios/smoke/torn-tail-bit-rot.toml" 4;
+    }
+}
+
+/// Each is over when its bug was found, which takes a few seeds at most.
+mod negative {
+    passes! {
+        acknowledgement_before_the_fsync "scenarios/negative/s01-ack-before-fsync.toml" 1;
+        retried_fsync "scenarios/negative/s02-retried-fsync.toml" 1;
+        no_directory_sync "scenarios/negative/s03-no-directory-sync.toml" 1;
+        no_deduplication "scenarios/negative/p01-no-deduplication.toml" 1;
+        page_cache_taken_for_fsync "scenarios/negative/page-cache-taken-for-fsync.toml" 1;
+    }
+}
+
+/// The same bugs where nothing brings them out: silence.
+mod near_miss {
+    passes! {
+        acknowledgement_before_the_fsync "scenarios/negative/s01-near-miss.toml" 2;
+        no_deduplication "scenarios/negative/p01-near-miss.toml" 2;
+        page_cache "scenarios/negative/page-cache-near-miss.toml" 2;
+    }
+}
+
+#[burnin::test(scenario = "scenarios/smoke/power-loss-loop.toml", check_determinism = true)]
+fn run_is_a_function_of_its_seed(run: burnin::Run) -> burnin::Result {
+    assert!(run.report().events > 10_000, "only {} events", run.report().events);
+    run.check()
+}
+
+#[burnin::test(scenario = "scenarios/smoke/kill-loop.toml")]
+fn report_tells_what_happened(run: burnin::Run) -> burnin::Result {
+    let report = run.report();
+    assert_eq!((report.seed, report.scenario.as_str()), (run.seed(), "kill-loop"));
+    assert!(report.happened.get("fault:kill").is_some_and(|kills| *kills > 0), "{:?}", report.happened);
+    assert!(report.checked.get("B2").is_some_and(|facts| *facts > 0), "{:?}", report.checked);
+    assert!(report.fired_count() > 0 && !run.plan().schedule.is_empty());
+    run.check()
+}
