@@ -1,9 +1,11 @@
-//! What decides: configuration, metadata, the quorum and partitions, as plain state machines without I/O.
+//! What decides: configuration, metadata, the quorum, the controller and partitions, as plain state machines
+//! without I/O.
 //!
 //! Nothing here is generic over the runtime: functions take what they need (time, randomness, the current
 //! image) and return what is to be done. `broker/server` does it.
 
 pub mod config;
+pub mod controller;
 mod ids;
 pub mod metadata;
 pub mod partition;

@@ -16,6 +16,7 @@ pub use configs::{AlterOp, ConfigOp, alter_configs, replace_configs};
 pub use image::{Image, ResourceType, Topic};
 pub use names::{METADATA_TOPIC, check_topic_name};
 pub use partition::Partition;
+pub(crate) use records::METADATA_VERSION_ELR;
 pub use records::{METADATA_VERSION, decode_record, encode_record, encode_record_at};
 pub use registration::{Broker, ControllerNode, FeatureRanges};
 pub use topics::{
