@@ -100,7 +100,17 @@ impl World {
         }
         let topology = topology(plan);
         let answers = Arc::default();
-        World(Arc::new(Inner { sim, cast, topology, recorder, history, processes, mutants, answers, unusable }))
+        World(Arc::new(Inner {
+            sim,
+            cast,
+            topology,
+            recorder,
+            history,
+            processes,
+            mutants,
+            answers,
+            unusable,
+        }))
     }
 
     pub fn sim(&self) -> &SimHandle {

@@ -80,7 +80,8 @@ impl World {
 
 fn in_world<F: Future<Output = ()> + 'static>(test: impl Fn(World) -> F + Clone + 'static) {
     for (seed, fetch_version_max) in [(0, 12), (1, 17), (2, 4), (3, 13)] {
-        let mut sim = Sim::new(seed, SimConfig { time_max: Duration::from_secs(600), ..SimConfig::default() });
+        let mut sim =
+            Sim::new(seed, SimConfig { time_max: Duration::from_secs(600), ..SimConfig::default() });
         let handle = sim.handle();
         let fake = Fake::start(&handle, 3, 1);
         fake.world.lock().fetch_version_max = fetch_version_max;
