@@ -161,6 +161,7 @@ fn effective_configs<R: Runtime>(shared: &Shared<R>, topic: &NewTopic) -> Vec<Cr
 }
 
 /// A topic as a deletion names it.
+#[derive(Clone)]
 enum Doomed {
     Name(StrBytes),
     Id(Uuid),
@@ -184,7 +185,7 @@ pub(super) fn delete<R: Runtime>(
     }
     let shared = shared.clone();
     changing(async move {
-        let enabled = shared.config.delete_topics;
+        let (enabled, named) = (shared.config.delete_topics, doomed.clone());
         let decided = shared.controller.commit(move |image| {
             let mut draft = Draft::of(image);
             let mut seen = BTreeSet::new();
@@ -194,13 +195,23 @@ pub(super) fn delete<R: Runtime>(
                 .collect();
             (results, draft.records)
         });
-        let responses = match decided.await {
-            Ok(results) => results,
-            // The response has no error of its own; without results clients take it for a failure.
-            Err(_) => Vec::new(),
-        };
+        let failed =
+            |error: ApiError| named.iter().map(|doomed| not_deleted(doomed, &error, version)).collect();
+        let responses = decided.await.unwrap_or_else(failed);
         DeleteTopicsResponse::default().with_responses(responses)
     })
+}
+
+fn not_deleted(doomed: &Doomed, error: &ApiError, version: i16) -> DeletableTopicResult {
+    let mut answer = DeletableTopicResult::default().with_name(None).with_error_code(error.code.code());
+    match doomed {
+        Doomed::Name(name) => answer.name = Some(TopicName(name.clone())),
+        Doomed::Id(id) => answer.topic_id = *id,
+    }
+    if version >= 5 {
+        answer.error_message = Some(text(error.message.clone()));
+    }
+    answer
 }
 
 fn delete_one(
