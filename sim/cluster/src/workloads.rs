@@ -92,7 +92,6 @@ impl Workloads {
         Ok(workloads)
     }
 
-    #[expect(clippy::type_complexity, reason = "the parts of one workload's kind, taken apart by the caller")]
     fn write(
         &mut self,
         world: &World,
@@ -133,7 +132,6 @@ impl Workloads {
         Ok(())
     }
 
-    #[expect(clippy::type_complexity, reason = "the parts of one workload's kind, taken apart by the caller")]
     fn read(
         &mut self,
         world: &World,
