@@ -39,6 +39,10 @@ impl Options {
         let mut config = match &self.config {
             None => BrokerConfig::default(),
             Some(path) => {
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "the program reads its settings before there is a runtime"
+                )]
                 let text = std::fs::read_to_string(path)
                     .map_err(|error| format!("failed to read {} (--config): {error}", path.display()))?;
                 BrokerConfig::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?

@@ -1,4 +1,9 @@
 //! The program as its users meet it: what it prints, its exit codes, signals, and data that outlives it.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "these tests meet the program from the outside"
+)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

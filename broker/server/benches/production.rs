@@ -1,10 +1,11 @@
 //! What the broker carries on tokio, over loopback and a real disk, with the load in the same process:
 //! `cargo bench -p burnin-server --bench production`. A ceiling of the broker, not of a client.
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "a benchmark measures in real time")]
 
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-use burnin_runtime::{Runtime, Task};
+use burnin_runtime::Runtime;
 use burnin_runtime_tokio::TokioRuntime;
 use burnin_server::{Broker, BrokerConfig};
 use common::peer::Peer;

@@ -1,12 +1,13 @@
 //! What the broker costs in simulation, client and engine included: `cargo bench -p burnin-server`.
 //!
 //! CPU time is that of the thread, so that other work on the machine does not count.
+#![expect(clippy::disallowed_methods, reason = "a benchmark measures in real time")]
 
 #[path = "../tests/common/mod.rs"]
 mod common;
 
 use burnin_engine::{SimHandle, SimRuntime};
-use burnin_runtime::{Runtime, Task};
+use burnin_runtime::Runtime;
 use common::peer::Peer;
 use common::requests::*;
 use common::*;

@@ -252,12 +252,12 @@ async fn configurations_are_described_changed_and_obeyed<R: Runtime>(env: Env<R>
     assert_eq!((value.as_deref(), source), (Some("604800000"), 5));
     assert_eq!(synonyms, [("log.retention.hours".to_owned(), 5)]);
     let big = "x".repeat(500);
-    let mut fits = async |peer: &mut Peer<R>| {
+    let fits = async |peer: &mut Peer<R>| {
         let answer = call!(peer, Produce v 9, produce("t", 0, 1, batch(&[&big])));
         answer.responses[0].partition_responses[0].error_code == 0
     };
     assert!(fits(&mut peer).await);
-    let mut alter = async |peer: &mut Peer<R>, request| {
+    let alter = async |peer: &mut Peer<R>, request| {
         let answer = call!(peer, IncrementalAlterConfigs v 1, request).responses.remove(0);
         (ErrorCode(answer.error_code), answer.error_message.map(|m| m.to_string()).unwrap_or_default())
     };

@@ -220,8 +220,8 @@ fn a_directory_of_another_node_or_cluster_or_a_used_one_is_refused() {
         let elsewhere = |settings: &str| {
             common::config(&config, &format!("listeners=PLAINTEXT://10.0.0.1:9093\n{settings}"))
         };
-        let refused = |result: Result<_, (ErrorClass, String)>, class, hint: &str| {
-            let (seen, text) = result.err().expect("it does not start");
+        let refused = |result: Result<(), (ErrorClass, String)>, class, hint: &str| {
+            let (seen, text) = result.expect_err("it does not start");
             assert_eq!(seen, class, "{text}");
             assert!(text.contains(hint), "{text}");
         };
