@@ -42,7 +42,7 @@ impl Interrupts {
     pub async fn or<T>(&mut self, work: impl Future<Output = Result<T, Stop>>) -> Result<T, Stop> {
         tokio::select! {
             biased;
-            code = self.next() => Err(Stop { code, message: code.meaning().to_owned() }),
+            code = self.next() => Err(Stop { code, message: "interrupted before the run was over".to_owned() }),
             result = work => result,
         }
     }

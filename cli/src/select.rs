@@ -1,8 +1,9 @@
 //! Which scenarios are meant: files and directories, overrides, tags; and which part of a sweep is ours.
 
 use crate::output::{Output, Stop};
+use burnin_core::config::{check_broker_property, check_topic_property};
 use burnin_report::ExitCode;
-use burnin_scenario::{Problems, Scenario, Shard, nearest};
+use burnin_scenario::{Problems, PropertyRules, Scenario, Shard, nearest};
 use std::path::{Path, PathBuf};
 
 /// A scenario and where it was read from.
@@ -76,7 +77,16 @@ pub fn load(path: &Path, overrides: &[(String, String)], output: &Output) -> Res
     if !path.exists() {
         return Err(missing(path));
     }
-    Scenario::load_with(path, overrides).map_err(|problems| refused(&problems, output))
+    read(path, overrides).map_err(|problems| refused(&problems, output))
+}
+
+/// Reads one scenario, with what the broker knows of properties.
+pub fn read(path: &Path, overrides: &[(String, String)]) -> Result<Scenario, Box<Problems>> {
+    let rules = PropertyRules {
+        broker: |name, value| check_broker_property(name, value).map(drop).map_err(|error| error.to_string()),
+        topic: |name, value| check_topic_property(name, value).map(drop).map_err(|error| error.to_string()),
+    };
+    Scenario::load_with(path, overrides, Some(&rules))
 }
 
 /// The errors of a scenario as a reason to stop.

@@ -27,6 +27,13 @@ fn errors_of_usage_name_the_value_and_the_choices() {
         &["run", "scenarios/smoke/kill-loop.toml", "--set", "run.duraton=5s"],
         &["run", "scenarios/smoke/kill-loop.toml", "--set", "workload.writer.rate=5/s"],
         &["run", "scenarios/smoke/kill-loop.toml", "--set", "run.duration=0s"],
+        &["run", "scenarios/smoke/kill-loop.toml", "--set", "topology.properties={\"num.partition\"=3}"],
+        &[
+            "run",
+            "scenarios/smoke/kill-loop.toml",
+            "--set",
+            "topology.topic.orders.config={\"segment.bytes\"=\"big\"}",
+        ],
         &["run", "scenarios/smoke/kill-loop.toml", "--wall-limit", "10"],
         &["run", "scenarios/smoke/kill-loop.toml", "--sed", "7"],
         &["sweep", "scenarios/smoke", "--seeds", "5..5"],

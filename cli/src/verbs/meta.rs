@@ -10,7 +10,7 @@ use crate::pool::Worker;
 use crate::progress::Progress;
 use crate::select;
 use crate::verbs::sweep::cores;
-use crate::verbs::{banner, reproduce};
+use crate::verbs::{banner, names, reproduce};
 use burnin_report::ExitCode;
 use burnin_scenario::Dur;
 use serde::Serialize;
@@ -50,8 +50,7 @@ type Tried = (u64, u64, Option<Difference>);
 pub fn meta(args: &MetaArgs, output: &Output) -> Result<ExitCode, Stop> {
     let overrides = args.overrides.pairs();
     let selected = select::scenarios(&args.scenarios, &[], &overrides, output)?;
-    let names: Vec<&str> = selected.iter().map(|one| one.scenario.name.as_str()).collect();
-    output.insist(banner(&args.seeds.to_string(), &names.join(",")));
+    output.insist(banner(&args.seeds.to_string(), &names(&selected)));
     let mut trials = args.seeds.iter().flat_map(|seed| {
         selected.iter().map(move |one| (one, seed)).map(|(one, seed)| Trial {
             job: Job::new(one.scenario.resolve(seed)),

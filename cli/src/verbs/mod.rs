@@ -9,6 +9,7 @@ pub mod scenario;
 pub mod sweep;
 pub mod task;
 
+use crate::select::Selected;
 use burnin_report::Build;
 use burnin_scenario::{Plan, Seed};
 use std::path::Path;
@@ -17,6 +18,15 @@ use std::path::Path;
 pub fn banner(seed: &str, scenario: &str) -> String {
     let Build { version, commit, .. } = Build::current();
     format!("burnin: seed={seed} scenario={scenario} build={version}+{commit}")
+}
+
+/// The names of some scenarios in a few words.
+pub fn names(selected: &[Selected]) -> String {
+    match selected {
+        [one] => one.scenario.name.clone(),
+        [first, rest @ ..] if rest.len() > 2 => format!("{},+{}", first.scenario.name, rest.len()),
+        few => few.iter().map(|one| one.scenario.name.as_str()).collect::<Vec<_>>().join(","),
+    }
 }
 
 /// The command that repeats a run, as it can be pasted into a shell.

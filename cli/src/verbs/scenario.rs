@@ -29,7 +29,7 @@ fn lint(paths: &[PathBuf], output: &Output) -> Result<ExitCode, Stop> {
     let mut results = Vec::new();
     let mut wrong = 0;
     for file in select::files(paths)? {
-        match Scenario::load(&file) {
+        match select::read(&file, &[]) {
             Ok(scenario) => {
                 output.result(format!("ok    {} ({})", file.display(), scenario.name));
                 results.push(json!({ "file": file, "ok": true }));

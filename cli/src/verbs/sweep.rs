@@ -7,9 +7,9 @@ use crate::pool::Worker;
 use crate::progress::Progress;
 use crate::run_dir;
 use crate::select;
-use crate::verbs::banner;
 use crate::verbs::queue::Queue;
 use crate::verbs::task::{Finished, Task};
+use crate::verbs::{banner, names};
 use burnin_report::{Class, ExitCode, RunReport, SweepReport, failure_block, sweep_summary};
 use burnin_scenario::Seeds;
 use serde_json::json;
@@ -36,8 +36,7 @@ pub fn sweep(args: &SweepArgs, output: &Output) -> Result<ExitCode, Stop> {
         (None, Some(_)) => Seeds::Span(0, u64::MAX),
     };
     let endless = args.seeds.is_none() && args.time.is_some();
-    let names: Vec<&str> = selected.iter().map(|one| one.scenario.name.as_str()).collect();
-    output.insist(banner(&if endless { "0..".to_owned() } else { seeds.to_string() }, &names.join(",")));
+    output.insist(banner(&if endless { "0..".to_owned() } else { seeds.to_string() }, &names(&selected)));
 
     let queue = Queue::new(selected, seeds, shard, args);
     if queue.total() == Some(0) {

@@ -40,6 +40,7 @@ pub use scenario::{
 pub use seed::{Seed, Seeds, Shard};
 pub use selector::{FORMS, PartitionRef, Selector};
 pub use units::{Dur, Leaf, Probability, Rate, SignedDur, Size, Unit};
+pub use validate::{PropertyRule, PropertyRules};
 pub use workload::{
     AcksSetting, AppendUnique, CompressionType, ConsumerProperties, Poll, ProducerProperties, Start,
     Workload, WorkloadKind,

@@ -5,7 +5,7 @@ use crate::overrides;
 use crate::plan::Plan;
 use crate::problem::{Problem, Problems};
 use crate::scenario::Scenario;
-use crate::validate;
+use crate::validate::{self, PropertyRules};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
@@ -14,27 +14,32 @@ use std::path::Path;
 impl Scenario {
     /// Reads and checks a file.
     pub fn load(path: &Path) -> Result<Scenario, Box<Problems>> {
-        Self::load_with(path, &[])
+        Self::load_with(path, &[], None)
     }
 
-    /// The same with overrides: pairs of a key path (`run.duration`, `workload.writers.rate`) and a value.
-    pub fn load_with(path: &Path, overrides: &[(String, String)]) -> Result<Scenario, Box<Problems>> {
+    /// The same with overrides: pairs of a key path (`run.duration`, `workload.writers.rate`) and a value; and
+    /// with somebody who knows the broker's properties.
+    pub fn load_with(
+        path: &Path,
+        overrides: &[(String, String)],
+        rules: Option<&PropertyRules>,
+    ) -> Result<Scenario, Box<Problems>> {
         let name = path.display().to_string();
         let text =
             std::fs::read_to_string(path).map_err(|error| Box::new(Problems::unreadable(&name, error)))?;
         let stem = path.file_stem().and_then(|stem| stem.to_str());
-        let scenario = parse_scenario(&name, &text, stem)?;
+        let scenario = parse_scenario(&name, &text, stem, rules)?;
         if overrides.is_empty() {
             return Ok(scenario);
         }
         let text = overrides::apply(&text, overrides)
             .map_err(|message| Box::new(Problems::new(&name, "", vec![Problem::new(0..0, message)])))?;
-        parse_scenario(&format!("{name} with --set"), &text, stem)
+        parse_scenario(&format!("{name} with --set"), &text, stem, rules)
     }
 
     /// Reads and checks text; `name` is for errors.
     pub fn parse(name: &str, text: &str) -> Result<Scenario, Box<Problems>> {
-        parse_scenario(name, text, None)
+        parse_scenario(name, text, None, None)
     }
 
     /// The JSON Schema of scenario files, for editors.
@@ -49,8 +54,13 @@ impl Scenario {
     }
 }
 
-fn parse_scenario(name: &str, text: &str, stem: Option<&str>) -> Result<Scenario, Box<Problems>> {
-    read(name, text, |document, scenario| validate::check(scenario, document, stem))
+fn parse_scenario(
+    name: &str,
+    text: &str,
+    stem: Option<&str>,
+    rules: Option<&PropertyRules>,
+) -> Result<Scenario, Box<Problems>> {
+    read(name, text, |document, scenario| validate::check(scenario, document, stem, rules))
 }
 
 impl Plan {

@@ -16,13 +16,34 @@ use burnin_runtime::Mutant;
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
+/// Judges one property: its name and its value. The broker's properties are the broker's business; whoever
+/// knows them brings them along.
+pub type PropertyRule = fn(&str, &str) -> Result<(), String>;
+
+/// What is known of Kafka's properties.
+#[derive(Clone, Copy, Debug)]
+pub struct PropertyRules {
+    /// Of `[topology.properties]`.
+    pub broker: PropertyRule,
+    /// Of the `config` of a topic.
+    pub topic: PropertyRule,
+}
+
 /// Everything that is wrong with a scenario that fits the schema. `stem` is the file's name, which the
 /// scenario's name must equal.
-pub fn check(scenario: &Scenario, document: &Document<'_>, stem: Option<&str>) -> Vec<Problem> {
+pub fn check(
+    scenario: &Scenario,
+    document: &Document<'_>,
+    stem: Option<&str>,
+    rules: Option<&PropertyRules>,
+) -> Vec<Problem> {
     let mut check = Checker { scenario, document, problems: Vec::new() };
     check.names(stem);
     check.phases();
     check.topology();
+    if let Some(rules) = rules {
+        check.properties(rules);
+    }
     check.workloads();
     check.faults();
     check.checks();
@@ -118,6 +139,25 @@ impl Checker<'_> {
                     topology.brokers.low()
                 );
                 self.at(&path("replication_factor"), message);
+            }
+        }
+    }
+
+    fn properties(&mut self, rules: &PropertyRules) {
+        let topology = &self.scenario.topology;
+        for (name, value) in &topology.properties {
+            if let Err(message) = (rules.broker)(name, &value.0) {
+                self.at(&[Key("topology"), Key("properties"), Key(name)], message);
+            }
+        }
+        for (index, topic) in topology.topic.iter().enumerate() {
+            for (name, value) in &topic.config {
+                if let Err(message) = (rules.topic)(name, &value.0) {
+                    self.at(
+                        &[Key("topology"), Key("topic"), Index(index), Key("config"), Key(name)],
+                        message,
+                    );
+                }
             }
         }
     }
