@@ -112,7 +112,7 @@ async fn refused_batches_say_why<R: Runtime>(env: Env<R>) {
         (produce("t", 0, 1, batch(&[&long])), ErrorCode::MESSAGE_TOO_LARGE),
         (produce("t", 0, 1, damaged(&batch(&["a"]), 70)), ErrorCode::CORRUPT_MESSAGE),
         (produce("t", 0, 1, two_batches.into()), ErrorCode::INVALID_RECORD),
-        (produce("t", 0, 1, bytes::Bytes::new()), ErrorCode::CORRUPT_MESSAGE),
+        (produce("t", 0, 1, bytes::Bytes::new()), ErrorCode::INVALID_RECORD),
         (produce("t", 0, 1, batch_with(transactional, &["a"])), ErrorCode::INVALID_TXN_STATE),
         (produce("t", 0, 1, batch_with(control, &["a"])), ErrorCode::INVALID_RECORD),
         (produce("t", 0, 1, batch_with(appended_time, &["a"])), ErrorCode::INVALID_TIMESTAMP),
