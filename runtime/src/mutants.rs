@@ -42,7 +42,7 @@ mutants! {
     S13, "log", "advances the log end offset only after the index write, so that a failed index write leaves appended batches whose offsets are assigned again";
     S15, "log", "offset index entries are off by one entry";
     S21, "log", "producer snapshots are named by the wrong offset and recovery trusts them";
-    P01, "log", "keeps no batch metadata of idempotent producers, so that a retried batch is not recognised";
+    P01, "log", "keeps no batch metadata of idempotent producers, so that a retried batch is appended again";
 }
 
 /// What a mutant is, for people.

@@ -30,6 +30,7 @@ use parking_lot::Mutex;
 use phases::Ended;
 use std::path::PathBuf;
 use std::sync::Arc;
+// tidy: allow(clock): how long a run takes is measured outside of the simulated world
 use std::time::{Duration, Instant};
 use world::World;
 
