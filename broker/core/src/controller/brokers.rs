@@ -63,7 +63,8 @@ impl Controller {
             None => {
                 let was_clean = existing.is_some_and(|known| known.epoch == request.previous_broker_epoch);
                 let id = request.broker_id;
-                records = cluster.follow(if was_clean { Event::Leaves(id) } else { Event::LostTail(id) });
+                let event = if was_clean { Event::Leaves(id) } else { Event::LostTail(id) };
+                records = cluster.follow_start(event, id, &request.log_dirs);
                 record.broker_epoch = context.next_offset + records.len() as i64;
                 tracing::info!(broker = id, epoch = record.broker_epoch, was_clean, "a broker registers");
             }

@@ -27,6 +27,15 @@ pub(super) fn is_reserved(directory: Uuid) -> bool {
     directory.as_u128() < DIRECTORY_MIN
 }
 
+/// The directory of a new replica: the only one that there is, or one that the broker chooses.
+pub(super) fn directory_among(log_dirs: &[Uuid]) -> Uuid {
+    match log_dirs {
+        [] => Uuid::nil(),
+        [only] => *only,
+        _ => UNASSIGNED,
+    }
+}
+
 impl<'a> Cluster<'a> {
     /// What was applied.
     pub fn image(&self) -> &'a Image {
@@ -52,10 +61,9 @@ impl<'a> Cluster<'a> {
 
     /// Where a new replica goes (`ClusterControlManager.defaultDir`).
     pub(super) fn default_directory(&self, broker: i32) -> Uuid {
-        match self.image.brokers().get(&broker).map(|known| known.log_dirs.as_slice()) {
-            Some([]) => Uuid::nil(),
-            Some([only]) => *only,
-            _ => UNASSIGNED,
+        match self.image.brokers().get(&broker) {
+            Some(known) => directory_among(&known.log_dirs),
+            None => UNASSIGNED,
         }
     }
 

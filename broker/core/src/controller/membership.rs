@@ -1,8 +1,10 @@
 //! What the coming and going of a broker does to partitions (`generateLeaderAndIsrUpdates`).
 
 use super::Cluster;
+use super::cluster::{directory_among, is_reserved};
 use crate::metadata::{Broker, Partition};
 use burnin_wire::metadata_records::{BrokerRegistrationChangeRecord, MetadataRecord};
+use uuid::Uuid;
 
 /// What happened to a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +31,34 @@ impl<'a> Cluster<'a> {
     /// The changes of all partitions that follow from the event, which the image does not show yet. Looks at every
     /// partition: such events are rare.
     pub(super) fn follow(&self, event: Event) -> Vec<MetadataRecord> {
+        self.follow_with(event, |_| None)
+    }
+
+    /// The same for a start of a broker, which may come with other directories: a disk that was replaced, where
+    /// replicas are made anew. (Kafka's brokers say so with AssignReplicasToDirs.)
+    pub(super) fn follow_start(&self, event: Event, broker: i32, log_dirs: &[Uuid]) -> Vec<MetadataRecord> {
+        self.follow_with(event, |partition| {
+            let directory = partition.directory(broker)?;
+            let is_gone = !is_reserved(directory) && !log_dirs.contains(&directory);
+            is_gone.then(|| (broker, directory_among(log_dirs)))
+        })
+    }
+
+    fn follow_with(
+        &self,
+        event: Event,
+        moved: impl Fn(&Partition) -> Option<(i32, Uuid)>,
+    ) -> Vec<MetadataRecord> {
         let mut records = Vec::new();
         for (name, topic) in self.image.topics() {
-            let concerned = topic.partitions.iter().filter(|(_, partition)| event.concerns(partition));
-            for (number, partition) in concerned {
+            for (number, partition) in &topic.partitions {
+                let moved = moved(partition);
+                if moved.is_none() && !event.concerns(partition) {
+                    continue;
+                }
                 let mut change = self.change(name, partition);
                 change.election = self.election(name);
+                change.moved = moved;
                 match event {
                     Event::Leaves(id) => change.isr.retain(|member| *member != id),
                     Event::LostTail(id) => {

@@ -43,6 +43,10 @@ pub(super) struct PartitionChange<'a> {
     pub(super) recovering: bool,
     /// A broker that came back without having stopped cleanly: its tail may be gone.
     pub(super) lost_tail: Option<i32>,
+    /// The ISR was chosen without regard to what is committed.
+    pub(super) unclean: bool,
+    /// A broker whose replica is in another directory from now on.
+    pub(super) moved: Option<(i32, Uuid)>,
 }
 
 struct Elected {
@@ -73,6 +77,8 @@ impl<'a> PartitionChange<'a> {
             adding: before.adding.clone(),
             recovering: before.recovering,
             lost_tail: None,
+            unclean: false,
+            moved: None,
         }
     }
 
@@ -99,13 +105,10 @@ impl<'a> PartitionChange<'a> {
         if self.isr.len() >= min_isr || (!self.has_elr && !self.isr.is_empty()) {
             elr.clear();
         }
-        let recovering = self.recovering || elected.unclean;
+        let unclean = self.unclean || elected.unclean;
+        let recovering = self.recovering || unclean;
         let last_known = self.last_known_elr(elected.leader);
-        let directories: Vec<Uuid> = self
-            .replicas
-            .iter()
-            .map(|id| before.directory(*id).unwrap_or_else(|| (self.directory)(*id)))
-            .collect();
+        let directories: Vec<Uuid> = self.replicas.iter().map(|id| self.directory_of(*id)).collect();
         let mut record = PartitionChangeRecord { topic_id, partition_id, ..PartitionChangeRecord::default() };
         if elected.leader != before.leader || elected.unclean {
             record.leader = elected.leader;
@@ -113,7 +116,8 @@ impl<'a> PartitionChange<'a> {
             // Replicas that are gone must not be followed or counted in this epoch any more.
             record.leader = before.leader;
         }
-        if recovering != before.recovering {
+        // Marked every time, also where the election before was unclean too: the record itself says what it was.
+        if unclean || recovering != before.recovering {
             record.leader_recovery_state = i8::from(recovering);
         }
         record.isr = changed(&before.isr, self.isr);
@@ -129,6 +133,13 @@ impl<'a> PartitionChange<'a> {
         }
         assert_valid(before, &record, min_isr);
         Some(record)
+    }
+
+    fn directory_of(&self, broker: i32) -> Uuid {
+        match self.moved {
+            Some((id, directory)) if id == broker => directory,
+            _ => self.before.directory(broker).unwrap_or_else(|| (self.directory)(broker)),
+        }
     }
 
     /// A reassignment is over when every replica that stays is in sync (KAFKA-15665).

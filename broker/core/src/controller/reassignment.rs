@@ -97,7 +97,7 @@ impl<'a> Cluster<'a> {
             None => {
                 let reverted = self.reverted(name, number, partition)?;
                 (change.replicas, change.isr) = (reverted.replicas, reverted.isr);
-                change.recovering |= reverted.unclean;
+                change.unclean = reverted.unclean;
                 change.adding.clear();
                 change.removing.clear();
                 change.election = self.election(name);

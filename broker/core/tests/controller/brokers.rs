@@ -260,6 +260,23 @@ fn clean_restart_keeps_eligibility_and_an_unclean_one_loses_it() {
 }
 
 #[test]
+fn broker_with_a_new_disk_can_lead_again() {
+    let mut world = World::new(2);
+    world.topic("t", &[&[1, 2]], &[]);
+    world.fence(1);
+    world.pass(SESSION);
+    world.beat(2);
+    let mut registration = world.registration(1, -1);
+    registration.log_dirs = vec![Uuid::from_u128(5000)];
+    world.register(&registration).unwrap();
+    assert_eq!(world.partition("t").directories, [Uuid::from_u128(5000), directory(2)]);
+    world.beat(1);
+    world.set_isr("t", &[1, 2]);
+    world.fence(2);
+    assert_eq!(world.state("t").0, 1);
+}
+
+#[test]
 fn unregistered_broker_leaves_every_isr_and_elr() {
     let mut world = World::new(3);
     world.topic("t", &[&[1, 2, 3]], &[("min.insync.replicas", "2")]);

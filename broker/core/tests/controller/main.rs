@@ -5,5 +5,6 @@ mod brokers;
 mod elections;
 mod reassignment;
 mod settings;
+mod simulation;
 mod topics;
 mod world;

@@ -24,6 +24,8 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) entropy: Entropy,
     pub(crate) next_offset: i64,
+    /// What was appended: offset of the first record, and the records.
+    pub(crate) batches: Vec<(i64, Vec<MetadataRecord>)>,
     incarnations: u128,
 }
 
@@ -60,6 +62,7 @@ impl World {
             now: Instant::ZERO + Duration::from_secs(1),
             entropy: Entropy::from_seed([3; 32]),
             next_offset: 0,
+            batches: Vec::new(),
             incarnations: 0,
         };
         let records = world.active.activate(world.now);
@@ -91,7 +94,11 @@ impl World {
 
     /// Appends one batch: every record goes through its encoding to both controllers.
     pub(crate) fn append(&mut self, records: &[MetadataRecord]) {
+        if records.is_empty() {
+            return;
+        }
         let before = self.active.image().clone();
+        self.batches.push((self.next_offset, records.to_vec()));
         for record in records {
             let level = self.active.image().features().get(METADATA_VERSION_NAME).copied().unwrap_or(25);
             let decoded = decode_record(&encode_record_at(level, record)).unwrap();
