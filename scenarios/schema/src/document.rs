@@ -5,7 +5,7 @@
 use crate::names;
 use crate::problem::Problem;
 use crate::units::Leaf;
-use crate::{ranges, scenario, seed, selector, units, workload};
+use crate::{ranges, rates, scenario, seed, selector, units, workload};
 use serde_json::Value as Json;
 use std::ops::Range;
 use toml::Spanned;
@@ -321,8 +321,8 @@ fn unit_named(format: &str) -> Option<fn(Leaf<'_>) -> Result<(), String>> {
         units::Dur,
         units::SignedDur,
         units::Size,
-        units::Rate,
-        units::Probability,
+        rates::Rate,
+        rates::Probability,
         ranges::DurRange,
         ranges::SignedDurRange,
         ranges::SizeRange,

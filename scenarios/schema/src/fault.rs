@@ -1,8 +1,9 @@
 //! What goes wrong: the faults as a scenario states them, with ranges that a seed draws from.
 
 use crate::ranges::{CountRange, DurRange, SignedDurRange, SizeRange};
+use crate::rates::Probability;
 use crate::selector::Selector;
-use crate::units::{Dur, Probability};
+use crate::units::Dur;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

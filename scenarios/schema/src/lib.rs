@@ -5,6 +5,7 @@
 //! from a seed and gives a [`Plan`]: an explicit schedule that can be saved, edited, loaded and run without
 //! the generator. This crate runs nothing: `sim/cluster` runs plans, `cli` and the test attribute make them.
 
+mod action;
 mod check;
 mod document;
 mod fault;
@@ -14,6 +15,7 @@ mod overrides;
 mod plan;
 mod problem;
 mod ranges;
+mod rates;
 mod resolve;
 mod scenario;
 mod seed;
@@ -22,24 +24,26 @@ mod units;
 mod validate;
 mod workload;
 
+pub use action::{Action, Cut};
 pub use check::{CHECKERS, Check, CheckKind, EVENTS, Expect, anomalies};
 pub use fault::{
     Capability, Direction, DiskOp, Dist, Every, Fault, FaultKind, FileClass, Forgets, Lasting, Shape,
 };
 pub use names::{choices, nearest};
 pub use plan::{
-    Action, ConsumerPlan, Cut, Durability, PLAN_VERSION, Plan, ProducerPlan, RunPlan, ScheduledFault,
-    TopicPlan, TopologyPlan, WorkloadAction, WorkloadPlan,
+    ConsumerPlan, Durability, PLAN_VERSION, Plan, ProducerPlan, RunPlan, ScheduledFault, TopicPlan,
+    TopologyPlan, WorkloadAction, WorkloadPlan,
 };
 pub use problem::{Problem, Problems};
 pub use ranges::{CountRange, DurRange, Range, SignedDurRange, SizeRange};
+pub use rates::{Probability, Rate};
 pub use scenario::{
     AckMeans, Budget, Controllers, DiskModel, NetworkModel, PropertyValue, Run, SCHEMA_VERSION, Scenario,
     SimTarget, StopOn, Targets, Topic, Topology,
 };
 pub use seed::{Seed, Seeds, Shard};
 pub use selector::{FORMS, PartitionRef, Selector};
-pub use units::{Dur, Leaf, Probability, Rate, SignedDur, Size, Unit};
+pub use units::{Dur, Leaf, SignedDur, Size, Unit};
 pub use validate::{PropertyRule, PropertyRules};
 pub use workload::{
     AcksSetting, AppendUnique, CompressionType, ConsumerProperties, Poll, ProducerProperties, Start,

@@ -1,10 +1,11 @@
 //! Draws: from a scenario and a seed to a plan. Every fault has a stream of its own, named by its id, so
 //! that adding or removing one does not move the others.
 
+use crate::action::{Action, Cut};
 use crate::fault::{Direction, Dist, Every, Fault, FaultKind, Forgets};
 use crate::plan::{
-    Action, ConsumerPlan, Cut, Durability, PLAN_VERSION, Plan, ProducerPlan, RunPlan, ScheduledFault,
-    TopicPlan, TopologyPlan, WorkloadAction, WorkloadPlan,
+    ConsumerPlan, Durability, PLAN_VERSION, Plan, ProducerPlan, RunPlan, ScheduledFault, TopicPlan,
+    TopologyPlan, WorkloadAction, WorkloadPlan,
 };
 use crate::scenario::{AckMeans, PropertyValue, Scenario, Topic};
 use crate::seed::Seed;

@@ -1,7 +1,8 @@
 //! What clients do: the workloads and their client properties, in Kafka's words.
 
 use crate::ranges::{CountRange, SizeRange};
-use crate::units::{Dur, Leaf, Rate, Size, Unit, not_a, unit};
+use crate::rates::Rate;
+use crate::units::{Dur, Leaf, Size, Unit, not_a, unit};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
