@@ -80,7 +80,8 @@ impl BrokerNode {
     /// Starts the process on the disk that it left, and waits until it serves.
     pub async fn start(&self) -> Result {
         // The handle of an earlier life is of a process that is dead.
-        drop(std::mem::take(&mut *self.process.lock()));
+        let earlier = std::mem::take(&mut *self.process.lock());
+        drop(earlier);
         self.sim.start(self.node)?;
         let serves = || {
             let process = self.process.lock();
