@@ -18,12 +18,12 @@ use burnin_core::partition::{Effects, IsrProposal};
 use burnin_runtime::Entropy;
 use burnin_wire::ErrorCode;
 use burnin_wire::metadata_records::MetadataRecord;
-use node::{Entry, LAG, Life, Node, Tp, common};
+use node::{Entry, Life, Node, Tp, common};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 const BROKERS: i32 = 5;
-const STEPS: usize = 1500;
+const STEPS: usize = 2500;
 
 /// What a broker asked for, and later the controller's answer.
 struct InFlight {
@@ -114,25 +114,25 @@ impl Sim {
     }
 
     fn step(&mut self) {
-        match self.draw(100) {
-            0..6 => self.time(),
-            6..21 => self.beat(),
-            21..41 => self.metadata(),
-            41..53 => self.produce(),
-            53..78 => self.fetch(),
-            78..88 => self.deliver(),
-            88..90 => self.lag(),
-            90..92 => self.crash(),
-            92..93 => self.begin_stop(),
-            93..96 => self.start(),
-            96..97 => self.fail_over(),
+        match self.draw(200) {
+            0..16 => self.time(),
+            16..40 => self.beat(),
+            40..72 => self.metadata(),
+            72..92 => self.produce(),
+            92..152 => self.fetch(),
+            152..176 => self.deliver(),
+            176..181 => self.lag(),
+            181 => self.crash(),
+            182 => self.begin_stop(),
+            183..195 => self.start(),
+            195 => self.fail_over(),
             _ => self.administer(),
         }
         self.look();
     }
 
     fn time(&mut self) {
-        let time = Duration::from_millis(self.entropy.between(10, 3000));
+        let time = Duration::from_millis(self.entropy.between(10, 1500));
         self.world.pass(time);
         self.world.tick();
     }
@@ -187,15 +187,16 @@ impl Sim {
 
     fn fetch(&mut self) {
         let Some((leader, tp)) = self.pick(&self.leading()) else { return };
-        let Some(id) = self.pick(&self.up()) else { return };
-        let source = &self.nodes[&leader];
-        let epoch = source.leaders[&tp].leader_epoch();
-        let follows = |view: &Partition| {
-            (view.leader, view.leader_epoch) == (leader, epoch) && view.replicas.contains(&id)
+        let epoch = self.nodes[&leader].leaders[&tp].leader_epoch();
+        let follows = |node: &&Node| {
+            let is_replica = |view: &Partition| {
+                (view.leader, view.leader_epoch) == (leader, epoch) && view.replicas.contains(&node.id)
+            };
+            node.is_up() && node.id != leader && node.view(tp).is_some_and(is_replica)
         };
-        if id == leader || !self.nodes[&id].view(tp).is_some_and(follows) {
-            return;
-        }
+        let followers: Vec<i32> = self.nodes.values().filter(follows).map(|node| node.id).collect();
+        let Some(id) = self.pick(&followers) else { return };
+        let source = &self.nodes[&leader];
         let (their, eligibility) = (source.logs[&tp].clone(), source.eligibility(id));
         let (now, count) = (self.world.now, self.draw(4));
         let node = self.node(id);
@@ -280,10 +281,6 @@ impl Sim {
 
     fn lag(&mut self) {
         let Some((id, tp)) = self.pick(&self.leading()) else { return };
-        if self.draw(4) == 0 {
-            self.world.pass(LAG);
-            self.world.tick();
-        }
         let now = self.world.now;
         let effects = self.node(id).leaders.get_mut(&tp).unwrap().tick(now);
         self.follow(id, tp, effects);

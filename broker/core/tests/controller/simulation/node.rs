@@ -17,7 +17,8 @@ pub(super) type Tp = (Uuid, i32);
 /// Leader epoch, and a number that no other entry has.
 pub(super) type Entry = (i32, u64);
 
-pub(super) const LAG: Duration = Duration::from_secs(20);
+/// `replica.lag.time.max.ms`, short enough to be reached.
+const LAG: Duration = Duration::from_secs(4);
 
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub(super) enum Life {
