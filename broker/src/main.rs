@@ -7,9 +7,9 @@
 mod options;
 
 use burnin_runtime_tokio::TokioRuntime;
-use burnin_server::{Broker, ErrorClass};
+use burnin_server::{Broker, ErrorClass, InitialVoters};
 use clap::Parser;
-use options::{Options, Settings};
+use options::{Command, Options, Settings};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,10 +40,36 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("failed to start threads: {error}"), ENVIRONMENT),
     };
-    let code = runtime.block_on(run(settings));
+    let code = match options.command {
+        Some(Command::Format { .. }) => {
+            let voters = options.initial_voters();
+            runtime.block_on(format(settings, voters))
+        }
+        Some(Command::RandomUuid) => {
+            let _entered = runtime.enter();
+            println!("{}", burnin_server::random_id(&TokioRuntime::new(settings.root)));
+            ExitCode::SUCCESS
+        }
+        None => runtime.block_on(run(settings)),
+    };
     // A disk operation that never returns must not keep the process.
     runtime.shutdown_background();
     code
+}
+
+async fn format(settings: Settings, voters: InitialVoters) -> ExitCode {
+    let Settings { config, root } = settings;
+    match burnin_server::format(&TokioRuntime::new(root), &config, &voters).await {
+        Ok(cluster_id) => {
+            println!(
+                "formatted {} for node {} of cluster {cluster_id}",
+                config.data_dir.display(),
+                config.node_id
+            );
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error.to_string(), exit_code(error.class())),
+    }
 }
 
 async fn run(settings: Settings) -> ExitCode {

@@ -167,6 +167,55 @@ fn what_the_machine_does_not_give_ends_with_3() {
     assert_eq!(process.topics("t"), 1, "the first one is unharmed");
 }
 
+#[test]
+fn the_only_voter_formats_its_own_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let controller = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let properties = format!(
+        "process.roles=broker,controller\nnode.id=1\ncontroller.listener.names=CONTROLLER\n\
+         listeners=PLAINTEXT://127.0.0.1:0,CONTROLLER://127.0.0.1:{controller}\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         controller.quorum.voters=1@127.0.0.1:{controller}\nlog.dirs=data\n"
+    );
+    std::fs::write(dir.path().join("node.properties"), properties).unwrap();
+    let process = Process::start(dir.path(), &["--config", "node.properties"]);
+    assert_eq!(process.topics("a"), 1);
+    process.signal("TERM");
+    assert_eq!(process.end().code(), Some(0));
+}
+
+#[test]
+fn directories_are_formatted_for_voters_that_stand_in_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let properties = format!(
+        "node.id=1\ncontroller.listener.names=CONTROLLER\nlog.dirs=data\n\
+         listeners=PLAINTEXT://127.0.0.1:0,CONTROLLER://127.0.0.1:{free}\n\
+         controller.quorum.bootstrap.servers=127.0.0.1:{free}\n"
+    );
+    std::fs::write(dir.path().join("node.properties"), &properties).unwrap();
+    let with = |more: &[&'static str]| {
+        let base = ["format", "--config", "node.properties", "--cluster-id", "one"];
+        base.into_iter().chain(more.iter().copied()).collect::<Vec<_>>()
+    };
+    let (code, why) = refused(dir.path(), &with(&[]));
+    assert!(code == 3 && why.contains("--no-initial-controllers"), "{code}: {why}");
+    let (code, why) = refused(dir.path(), &with(&["--add", "1@127.0.0.1:9093"]));
+    assert!(code == 2 && why.contains("id@host:port:directory"), "{code}: {why}");
+    let formatted = command(dir.path(), &with(&["--standalone"])).output().unwrap();
+    assert!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));
+    let bootstrap = "data/__cluster_metadata-0/00000000000000000000-0000000000.checkpoint";
+    assert!(dir.path().join(bootstrap).exists());
+    for round in 0..2 {
+        let process = Process::start(dir.path(), &["--config", "node.properties"]);
+        assert_eq!(process.topics(&format!("topic-{round}")), 1);
+        process.signal("TERM");
+        assert_eq!(process.end().code(), Some(0));
+    }
+    let id = command(dir.path(), &["random-uuid"]).output().unwrap().stdout;
+    assert_eq!(String::from_utf8(id).unwrap().trim().len(), 22);
+}
+
 /// No property and no variable reaches the planted bugs: the program does not even contain their names.
 #[test]
 fn planted_bugs_cannot_be_armed() {

@@ -10,5 +10,7 @@ mod ids;
 pub mod metadata;
 pub mod partition;
 pub mod quorum;
+mod release;
 
 pub use ids::{decode_id, encode_id, fresh_id};
+pub use release::{Release, fetch_version, list_offsets_version};

@@ -1,12 +1,15 @@
 //! Requests to records to image, without a broker.
 
+use burnin_core::Release;
 use burnin_core::config::Properties;
 use burnin_core::metadata::{
-    AlterOp, ConfigOp, Defaults, Image, NewPartitions, NewTopic, ResourceType, alter_configs,
-    create_partitions, create_topics, decode_record, delete_topic, encode_record, replace_configs,
+    AlterOp, ConfigOp, Defaults, Image, NewPartitions, NewTopic, RecordVersions, ResourceType, alter_configs,
+    create_partitions, create_topics, delete_topic, replace_configs,
 };
 use burnin_wire::ErrorCode;
-use burnin_wire::metadata_records::{MetadataRecord, PartitionChangeRecord, RegisterBrokerRecord};
+use burnin_wire::metadata_records::{
+    FeatureLevelRecord, MetadataRecord, PartitionChangeRecord, RegisterBrokerRecord,
+};
 use uuid::Uuid;
 
 const DEFAULTS: Defaults = Defaults { partitions: 2, replication_factor: 1 };
@@ -27,7 +30,10 @@ fn cluster(brokers: i32) -> Image {
 /// Applies records as they come back from the log: encoded and decoded.
 fn apply(image: &mut Image, records: &[MetadataRecord]) {
     for record in records {
-        let decoded = decode_record(&encode_record(record)).unwrap();
+        let release = Release::LATEST;
+        let mut versions = RecordVersions::at(release.metadata_version());
+        let value = versions.encode(record);
+        let decoded = versions.decode(&value, &release.features()).unwrap();
         assert_eq!(decoded, *record);
         image.apply(image.applied_offset(), &decoded).unwrap();
     }
@@ -187,4 +193,56 @@ fn configurations_are_set_deleted_extended_and_replaced() {
     assert_eq!(*image.config(ResourceType::Topic, "t"), set(&[("segment.bytes", "100")]));
     let wrong = replace_configs(&image, ResourceType::Broker, "x", &set(&[])).unwrap_err();
     assert_eq!(wrong.code, ErrorCode::INVALID_REQUEST);
+}
+
+fn level(name: &str, feature_level: i16) -> MetadataRecord {
+    FeatureLevelRecord { name: name.to_owned(), feature_level }.into()
+}
+
+fn shrink() -> MetadataRecord {
+    let isr = Some(vec![1]);
+    PartitionChangeRecord { partition_id: 0, topic_id: Uuid::from_u128(7), isr, ..Default::default() }.into()
+}
+
+#[test]
+fn a_record_newer_than_what_the_cluster_agreed_on_is_refused() {
+    let supported = Release::LATEST.features();
+    let (old, new) = (RecordVersions::at(21), RecordVersions::at(25));
+    let read = |mut at: RecordVersions, mut written: RecordVersions| {
+        at.decode(&written.encode(&shrink()), &supported).map_err(|error| error.to_string())
+    };
+    assert_eq!(read(old, old), Ok(shrink()));
+    assert_eq!(read(new, new), Ok(shrink()));
+    assert_eq!(read(new, old), Ok(shrink()), "what was written before");
+    let refused = "PartitionChangeRecord has version 2, and metadata.version 21 calls for 1 at most";
+    assert_eq!(read(old, new), Err(refused.to_owned()));
+}
+
+#[test]
+fn a_level_counts_for_the_records_behind_it() {
+    let records = [shrink(), level("metadata.version", 25), shrink()];
+    let (mut writes, mut reads) = (RecordVersions::at(21), RecordVersions::at(21));
+    let values: Vec<_> = records.iter().map(|record| writes.encode(record)).collect();
+    assert_ne!(values[0], values[2], "the second has another version");
+    for (value, record) in values.iter().zip(&records) {
+        assert_eq!(reads.decode(value, &Release::LATEST.features()).as_ref(), Ok(record));
+    }
+}
+
+#[test]
+fn a_level_that_a_node_does_not_support_is_refused() {
+    let read = |release: Release, record: MetadataRecord| {
+        let value = RecordVersions::at(21).encode(&record);
+        let read = RecordVersions::at(21).decode(&value, &release.features());
+        read.map(drop).map_err(|error| error.to_string())
+    };
+    let elr = "eligible.leader.replicas.version";
+    assert_eq!(read(Release::V4_0, level("metadata.version", 25)), Ok(()));
+    assert_eq!(read(Release::V4_0, level(elr, 1)), Ok(()));
+    assert_eq!(read(Release::V3_9, level(elr, 0)), Ok(()), "it is taken away");
+    let refused = |what: &str| Err(format!("{what}, and this node supports 21 to 21"));
+    let newer = level("metadata.version", 25);
+    assert_eq!(read(Release::V3_9, newer), refused("metadata.version is finalized at level 25"));
+    let unknown = "no.feature is finalized at level 1, and this node supports 0 to 0";
+    assert_eq!(read(Release::V4_1, level("no.feature", 1)), Err(unknown.to_owned()));
 }

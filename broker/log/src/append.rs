@@ -82,6 +82,10 @@ impl<R: Runtime> Log<R> {
         if base_offset != state.end {
             return Err(AppendError::UnexpectedOffset { offset: base_offset, expected: state.end });
         }
+        // a replica may have a last batch whose epoch rotted
+        if let Some(latest) = state.epochs.latest().map(|entry| entry.epoch).filter(|&it| it > leader_epoch) {
+            return Err(AppendError::OlderEpoch { epoch: leader_epoch, latest });
+        }
         let append_time = state.config.message_timestamp_type == TimestampType::LogAppendTime;
         let append_time = (append_time && origin != Origin::Replication).then_some(now_ms);
         let producer = producer_batch(&header, base_offset);
@@ -160,7 +164,7 @@ fn check_limits(
         return Err(AppendError::TooLarge { size, max });
     }
     let max = config.segment_bytes as usize;
-    if origin != Origin::Replication && size > max {
+    if matches!(origin, Origin::Client | Origin::Coordinator) && size > max {
         return Err(AppendError::LargerThanSegment { size, max });
     }
     let timestamps_are_checked =

@@ -2,13 +2,15 @@
 //! from indexes and snapshots is compared with it. Only when somebody listens to the probe, which is never in
 //! production: it reads everything.
 
+use crate::epochs::EpochCache;
 use crate::error::{Context, LogError};
 use crate::files::Kind;
+use crate::lineage::Lineage;
 use crate::load::{Known, mismatch};
 use crate::log::State;
 use crate::producers::ProducerTable;
 use crate::read::read_indexes;
-use crate::scan::{Policy, Scan, Window, scan};
+use crate::scan::{Checks, Scan, Window, scan};
 use crate::segment::Indexes;
 use burnin_runtime::{Disk, File, OpenOptions, Runtime};
 use std::path::Path;
@@ -19,15 +21,16 @@ pub(crate) async fn audit<R: Runtime>(
     known: &Known<'_>,
     state: &State<<R::Disk as Disk>::File>,
 ) -> Result<(), LogError> {
-    let mut rebuilt = ProducerTable::default();
+    let (mut rebuilt, mut lineage) = (ProducerTable::default(), Lineage::default());
     for (at, segment) in state.segments.iter().enumerate() {
         let path = Kind::Log.path(known.dir, segment.base);
         let file = runtime.disk().open(&path, OpenOptions::READ).await.during("open", &path)?;
         let found =
-            scan(&file, &path, segment.base, segment.size, &known.config, Policy::Durable, true).await?;
+            scan(&file, &path, segment.base, segment.size, &known.config, Checks::durable(true)).await?;
         for batch in &found.producers {
             rebuilt.record(batch);
         }
+        lineage.extend(found.lineage.clone());
         let end = state.segment_end(at);
         if found.damage.is_empty() && found.end_offset != end {
             mismatch(
@@ -46,7 +49,7 @@ pub(crate) async fn audit<R: Runtime>(
         }
     }
     check_producers(runtime, known, state, &rebuilt);
-    check_epochs(runtime, known, state);
+    check_epochs(runtime, known, state, &lineage);
     Ok(())
 }
 
@@ -128,13 +131,22 @@ fn check_producers<R: Runtime>(
     }
 }
 
-fn check_epochs<R: Runtime>(runtime: &R, known: &Known<'_>, state: &State<<R::Disk as Disk>::File>) {
-    let inside = state.epochs.entries().iter().all(|e| {
-        state.start == e.start_offset || (state.start < e.start_offset && e.start_offset < state.end)
-    });
-    let covers = state.start == state.end || state.epochs.epoch_at(state.start).is_some();
-    if !inside || !covers {
-        let entries = state.epochs.entries();
-        mismatch(runtime, known, format!("epochs {entries:?} do not fit {}..{}", state.start, state.end));
+/// The epochs must be those of the batches.
+fn check_epochs<R: Runtime>(
+    runtime: &R,
+    known: &Known<'_>,
+    state: &State<<R::Disk as Disk>::File>,
+    lineage: &Lineage,
+) {
+    let mut rebuilt = EpochCache::default();
+    for (epoch, first) in lineage.starts() {
+        rebuilt.observe(epoch, first);
+    }
+    rebuilt.truncate_from_start(state.start);
+    let (recovered, by_the_log) = (state.epochs.entries(), rebuilt.entries());
+    // of a log without a batch the epoch of the last one that was deleted may be known
+    let is_of_deleted = by_the_log.is_empty() && matches!(recovered, [e] if e.start_offset == state.start);
+    if recovered != by_the_log && !is_of_deleted {
+        mismatch(runtime, known, format!("epochs are {recovered:?}, by the log {by_the_log:?}"));
     }
 }

@@ -9,8 +9,20 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use uuid::Uuid;
 
-/// The content of `.kafka_cleanshutdown` without a broker epoch.
-pub(crate) const CLEAN_SHUTDOWN_CONTENT: &str = r#"{"version":0,"brokerEpoch":-1}"#;
+/// The content of `.kafka_cleanshutdown`; -1 for no broker epoch.
+pub(crate) fn encode_clean_shutdown(broker_epoch: i64) -> String {
+    format!(r#"{{"version":0,"brokerEpoch":{broker_epoch}}}"#)
+}
+
+/// The broker epoch in a `.kafka_cleanshutdown`; -1 when it has none or is not one.
+pub fn clean_shutdown_epoch(content: &str) -> i64 {
+    let fields = content.trim().strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or_default();
+    let epoch = fields.split(',').find_map(|field| {
+        let (name, value) = field.split_once(':')?;
+        (name.trim() == r#""brokerEpoch""#).then(|| value.trim().parse().ok())?
+    });
+    epoch.unwrap_or(-1)
+}
 
 /// A checkpoint file that is not one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -174,6 +186,16 @@ mod tests {
             if let Ok(epochs) = decode_epochs(text.as_bytes()) {
                 proptest::prop_assert_eq!(decode_epochs(encode_epochs(&epochs).as_bytes()), Ok(epochs));
             }
+        }
+    }
+
+    #[test]
+    fn clean_shutdown_marker_is_kafkas_text() {
+        assert_eq!(encode_clean_shutdown(-1), r#"{"version":0,"brokerEpoch":-1}"#);
+        assert_eq!(clean_shutdown_epoch(&encode_clean_shutdown(42)), 42);
+        assert_eq!(clean_shutdown_epoch("{ \"brokerEpoch\" : 7, \"version\" : 0 }\n"), 7);
+        for other in ["", "{}", "{\"version\":0}", "{\"brokerEpoch\":\"x\"}", "\0\0"] {
+            assert_eq!(clean_shutdown_epoch(other), -1, "{other}");
         }
     }
 

@@ -7,7 +7,6 @@ use crate::files::Kind;
 use crate::log::{Chunk, FileOf, Log, Roll, State};
 use crate::waiters::Event;
 use burnin_runtime::{Disk, File, Mutant, Observation, OpenOptions, Runtime};
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 /// What a commit did to a log.
@@ -34,8 +33,12 @@ pub(crate) async fn commit_log<R: Runtime>(log: &Log<R>, chunks: Vec<Chunk>) -> 
         if chunk.buffers.is_empty() {
             continue;
         }
-        let (file, path) = segment_file(log, chunk.segment).await?;
-        file.write_at(chunk.position, chunk.buffers).await.during("write", &path)?;
+        let file = match open_file(log, chunk.segment) {
+            Some(file) => file,
+            None => segment_file(log, chunk.segment).await?,
+        };
+        let path = || Kind::Log.path(&log.0.dir, chunk.segment);
+        file.write_at(chunk.position, chunk.buffers).await.during_at("write", path)?;
         let mut state = log.0.state.lock();
         let segment = state.segment_mut(chunk.segment).expect("only the writer removes segments");
         segment.written = chunk.position + chunk.bytes;
@@ -60,17 +63,23 @@ pub(crate) async fn commit_log<R: Runtime>(log: &Log<R>, chunks: Vec<Chunk>) -> 
     }
     let mut state = log.0.state.lock();
     let promise = if promise_fsync && !promise_early { state.synced } else { state.written };
-    publish(log, &mut state, promise);
+    let moved = publish(log, &mut state, promise);
     if state.unflushed > 0 {
         committed.flush_ms = u64::try_from(state.config.flush_ms).ok().filter(|&ms| ms < i64::MAX as u64);
+    }
+    drop(state);
+    if moved {
+        log.0.tell_listener();
     }
     Ok(committed)
 }
 
-/// Everything below `offset` may be acknowledged.
-pub(crate) fn publish<R: Runtime>(log: &Log<R>, state: &mut State<FileOf<R>>, offset: i64) {
+/// Everything below `offset` may be acknowledged. Whether that is news: the caller tells the listener then, when it
+/// has given up the lock.
+#[must_use]
+pub(crate) fn publish<R: Runtime>(log: &Log<R>, state: &mut State<FileOf<R>>, offset: i64) -> bool {
     if offset <= state.durable {
-        return;
+        return false;
     }
     assert!(offset <= state.end, "durable offset {offset} past the end {} of {}", state.end, log.0.name);
     if state.config.acks_mean_fsynced() {
@@ -78,8 +87,9 @@ pub(crate) fn publish<R: Runtime>(log: &Log<R>, state: &mut State<FileOf<R>>, of
     }
     state.durable = offset;
     log.0.durable.store(offset, Ordering::Release);
-    state.waiters.publish(offset);
+    state.waiters.release(offset, &Ok(()));
     log.0.watchers.lock().notify(Event::Durable);
+    true
 }
 
 fn flush_done<R: Runtime>(log: &Log<R>, offset: i64) {
@@ -98,45 +108,56 @@ pub(crate) async fn sync_written<R: Runtime>(log: &Log<R>) -> Result<(), LogErro
         sync_segment(log, segment).await?;
     }
     let mut state = log.0.state.lock();
+    // the planted bug looks at the end of the log when the sync is over, not when it began
+    let target = if log.0.shared.runtime.mutants().on(Mutant::S18) { state.end } else { target };
     state.synced = state.synced.max(target);
     state.unflushed = 0;
-    if state.config.acks_mean_fsynced() {
-        publish(log, &mut state, target);
+    let moved = if state.config.acks_mean_fsynced() {
+        publish(log, &mut state, target)
     } else {
         flush_done(log, target);
+        false
+    };
+    drop(state);
+    if moved {
+        log.0.tell_listener();
     }
     Ok(())
 }
 
 async fn sync_segment<R: Runtime>(log: &Log<R>, base: i64) -> Result<(), LogError> {
-    let (file, path) = segment_file(log, base).await?;
+    let file = match open_file(log, base) {
+        Some(file) => file,
+        None => segment_file(log, base).await?,
+    };
     let mut result = file.sync_data().await;
     // the planted bug: the second sync returns Ok, but the pages of the first one are gone
     while result.is_err() && log.0.shared.runtime.mutants().on(Mutant::S02) {
         result = file.sync_data().await;
     }
-    result.during("sync", &path)?;
+    result.during_at("sync", || Kind::Log.path(&log.0.dir, base))?;
     if let Some(segment) = log.0.state.lock().segment_mut(base) {
         segment.dirty = false;
     }
     Ok(())
 }
 
+/// The segment's file, if it is open.
+fn open_file<R: Runtime>(log: &Log<R>, base: i64) -> Option<FileOf<R>> {
+    log.0.state.lock().segment_mut(base).and_then(|segment| segment.file.clone())
+}
+
 /// The segment's open file.
-pub(crate) async fn segment_file<R: Runtime>(
-    log: &Log<R>,
-    base: i64,
-) -> Result<(FileOf<R>, PathBuf), LogError> {
-    let path = Kind::Log.path(&log.0.dir, base);
-    let open = log.0.state.lock().segment_mut(base).and_then(|segment| segment.file.clone());
-    if let Some(file) = open {
-        return Ok((file, path));
+pub(crate) async fn segment_file<R: Runtime>(log: &Log<R>, base: i64) -> Result<FileOf<R>, LogError> {
+    if let Some(file) = open_file(log, base) {
+        return Ok(file);
     }
+    let path = Kind::Log.path(&log.0.dir, base);
     let file = log.0.shared.runtime.disk().open(&path, OpenOptions::WRITE).await.during("open", &path)?;
     if let Some(segment) = log.0.state.lock().segment_mut(base) {
         segment.file = Some(file.clone());
     }
-    Ok((file, path))
+    Ok(file)
 }
 
 enum Sealed {
@@ -209,6 +230,6 @@ fn forget_appended<R: Runtime>(log: &Log<R>, error: &LogError) {
     }
     (state.end, state.written) = (end, end);
     state.tail.truncate_to(end);
-    state.waiters.fail_above(end, error);
+    state.waiters.release_above(end, &Err(error.clone()));
     log.0.end.store(end, Ordering::Release);
 }

@@ -6,14 +6,14 @@ use crate::config::{LogConfig, LogDirConfig};
 use crate::disk::{join_all, read_file, remove_file, replace_file, write_file};
 use crate::error::{Context, LogError};
 use crate::files::{
-    CLEAN_SHUTDOWN, LOCK, LOG_STARTS, PARTITION_METADATA, RECOVERY_POINTS, TEMP_SUFFIX, TopicPartition,
-    is_delete_dir,
+    CLEAN_SHUTDOWN, HIGH_WATERMARKS, LOCK, LOG_STARTS, PARTITION_METADATA, RECOVERY_POINTS, TEMP_SUFFIX,
+    TopicPartition, is_delete_dir,
 };
 use crate::load::{Known, Loaded, create_segment, load};
 use crate::log::{FileOf, Inner, Log, State};
 use crate::ops::mark_clean;
 use crate::segment::Segment;
-use crate::shared::{Command, Shared};
+use crate::shared::{Command, Removal, Shared};
 use crate::writer::Writer;
 use burnin_runtime::{Disk, Mutant, Observation, Runtime};
 use bytes::Bytes;
@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use uuid::Uuid;
 
 /// A handle of an open log directory, cloned freely. When the last one is dropped the writer stops at once: what
@@ -69,7 +69,7 @@ impl<R: Runtime> LogDir<R> {
             shared.logs.lock().clear();
             // the planted bug ends every life with the marker, also one that never finished loading
             if runtime.mutants().on(Mutant::S07) {
-                mark_clean(&runtime, &path).await?;
+                mark_clean(&runtime, &path, -1).await?;
             }
             return Err(error);
         }
@@ -128,16 +128,55 @@ impl<R: Runtime> LogDir<R> {
         log.ok_or_else(|| LogError::Exists(tp.to_string()))
     }
 
+    /// Creates the logs of several partitions of a topic, at the same time: each waits for the disk several times.
+    pub async fn create_all(
+        &self,
+        tps: &[TopicPartition],
+        topic_id: Uuid,
+        config: &LogConfig,
+    ) -> Result<Vec<Log<R>>, LogError> {
+        let creating = tps.iter().map(|tp| self.create(tp.clone(), topic_id, config.clone()));
+        join_all(creating).await.into_iter().collect()
+    }
+
     /// Deletes the log of a partition. Whoever waits for it gets [`LogError::Unknown`].
     pub async fn delete(&self, tp: &TopicPartition) -> Result<(), LogError> {
         let log = self.log(tp).ok_or_else(|| LogError::Unknown(tp.to_string()))?;
-        self.0.shared.ask(|reply| Command::Delete(log, reply)).await
+        self.0.shared.ask(|reply| Command::Delete(log, Removal::ForGood, reply)).await
     }
 
-    /// Applies retention to every log, and forgets silent producers. To be called every
+    /// Takes the log of a partition out of service and leaves its directory under another name, for people to look
+    /// at: nobody knows whether it is still wanted.
+    pub async fn set_aside(&self, tp: &TopicPartition) -> Result<(), LogError> {
+        let log = self.log(tp).ok_or_else(|| LogError::Unknown(tp.to_string()))?;
+        self.0.shared.ask(|reply| Command::Delete(log, Removal::Aside, reply)).await
+    }
+
+    /// Writes the high watermarks (`replication-offset-checkpoint`).
+    pub async fn checkpoint_high_watermarks(
+        &self,
+        offsets: &BTreeMap<TopicPartition, i64>,
+    ) -> Result<(), LogError> {
+        let shared = &self.0.shared;
+        shared.check_online()?;
+        let content = Bytes::from(encode_offsets(offsets));
+        let written = replace_file(&shared.runtime, &shared.path.join(HIGH_WATERMARKS), content).await;
+        if let Err(error) = &written {
+            shared.go_offline(&error.to_string());
+        }
+        written
+    }
+
+    /// The high watermarks that were written last. They are lower bounds: a missing one is no error.
+    pub async fn high_watermarks(&self) -> Result<BTreeMap<TopicPartition, i64>, LogError> {
+        read_offsets(&self.0.shared.runtime, &self.0.shared.path, HIGH_WATERMARKS).await
+    }
+
+    /// Applies retention to these logs, each with its high watermark, and forgets their silent producers. A log
+    /// that is not named keeps everything: nobody has said yet which settings are its own. To be called every
     /// `log.retention.check.interval.ms`.
-    pub async fn retention_tick(&self) -> Result<(), LogError> {
-        self.0.shared.ask(Command::Retention).await
+    pub async fn retention_tick(&self, logs: Vec<(Log<R>, i64)>) -> Result<(), LogError> {
+        self.0.shared.ask(|reply| Command::Retention(logs, reply)).await
     }
 
     /// Writes the recovery points now.
@@ -148,7 +187,13 @@ impl<R: Runtime> LogDir<R> {
     /// Flushes everything, writes checkpoints, indexes and snapshots and the clean-shutdown marker, and gives the
     /// lock back. The logs refuse everything afterwards.
     pub async fn shutdown(&self) -> Result<(), LogError> {
-        let result = self.0.shared.ask(Command::Shutdown).await;
+        self.shutdown_with_epoch(-1).await
+    }
+
+    /// The same, with the broker epoch for the marker: who knows it at the next start has not been down uncleanly in
+    /// between (KIP-966).
+    pub async fn shutdown_with_epoch(&self, broker_epoch: i64) -> Result<(), LogError> {
+        let result = self.0.shared.ask(|reply| Command::Shutdown(broker_epoch, reply)).await;
         self.0.lock.lock().take();
         result
     }
@@ -244,6 +289,7 @@ fn register<R: Runtime>(
         start: AtomicI64::new(state.start),
         state: Mutex::new(state),
         watchers: Mutex::default(),
+        is_listened: AtomicBool::new(false),
     }));
     let mut logs = shared.logs.lock();
     if logs.contains_key(tp) {

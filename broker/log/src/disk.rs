@@ -27,12 +27,8 @@ pub(crate) async fn replace_file<R: Runtime>(
     path: &Path,
     content: Bytes,
 ) -> Result<(), LogError> {
-    let mut temp = path.as_os_str().to_owned();
-    temp.push(TEMP_SUFFIX);
-    let temp = PathBuf::from(temp);
     let disk = runtime.disk();
-    let file = disk.open(&temp, OpenOptions::REPLACE).await.during("open", &temp)?;
-    file.write_at(0, vec![content]).await.during("write", &temp)?;
+    let (temp, file) = write_temp(runtime, path, content).await?;
     // the planted bug renames a file whose content is only in the page cache
     if !runtime.mutants().on(Mutant::S05) {
         file.sync_data().await.during("sync", &temp)?;
@@ -40,6 +36,29 @@ pub(crate) async fn replace_file<R: Runtime>(
     disk.rename(&temp, path).await.during("rename", &temp)?;
     let parent = path.parent().unwrap_or(Path::new("."));
     disk.sync_dir(parent).await.during("sync", parent)
+}
+
+/// What [`replace_file`] must not be: after a crash the file may be anything. For a planted bug.
+pub(crate) async fn replace_file_unsynced<R: Runtime>(
+    runtime: &R,
+    path: &Path,
+    content: Bytes,
+) -> Result<(), LogError> {
+    let (temp, _) = write_temp(runtime, path, content).await?;
+    runtime.disk().rename(&temp, path).await.during("rename", &temp)
+}
+
+async fn write_temp<R: Runtime>(
+    runtime: &R,
+    path: &Path,
+    content: Bytes,
+) -> Result<(PathBuf, <R::Disk as Disk>::File), LogError> {
+    let mut temp = path.as_os_str().to_owned();
+    temp.push(TEMP_SUFFIX);
+    let temp = PathBuf::from(temp);
+    let file = runtime.disk().open(&temp, OpenOptions::REPLACE).await.during("open", &temp)?;
+    file.write_at(0, vec![content]).await.during("write", &temp)?;
+    Ok((temp, file))
 }
 
 /// The content of a file, `None` when it does not exist.

@@ -77,6 +77,11 @@ impl EpochCache {
         above.checked_sub(1).map(|slot| self.entries[slot].epoch)
     }
 
+    /// Where the first epoch later than `epoch` begins.
+    pub fn start_of_later(&self, epoch: i32) -> Option<i64> {
+        self.entries.get(self.entries.partition_point(|e| e.epoch <= epoch)).map(|e| e.start_offset)
+    }
+
     /// Forgets epochs that begin at `end_offset` or later. Must be called on every truncation, also on one that
     /// removes no record (KAFKA-10706).
     pub fn truncate_from_end(&mut self, end_offset: i64) -> bool {

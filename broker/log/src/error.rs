@@ -62,11 +62,18 @@ impl LogError {
 /// Adds what was tried, and on what, to an I/O error.
 pub(crate) trait Context<T> {
     fn during(self, action: &'static str, path: &Path) -> Result<T, LogError>;
+
+    /// The same, where the path would be made for each record batch.
+    fn during_at(self, action: &'static str, path: impl FnOnce() -> PathBuf) -> Result<T, LogError>;
 }
 
 impl<T> Context<T> for io::Result<T> {
     fn during(self, action: &'static str, path: &Path) -> Result<T, LogError> {
         self.map_err(|error| LogError::io(action, path, error))
+    }
+
+    fn during_at(self, action: &'static str, path: impl FnOnce() -> PathBuf) -> Result<T, LogError> {
+        self.map_err(|error| LogError::io(action, &path(), error))
     }
 }
 
@@ -147,6 +154,14 @@ pub enum AppendError {
         /// The log end offset.
         expected: i64,
     },
+    /// The log holds batches of a later leader epoch.
+    #[error("batch of leader epoch {epoch} in a log that has come to epoch {latest}")]
+    OlderEpoch {
+        /// Epoch of the batch.
+        epoch: i32,
+        /// The newest epoch of the log.
+        latest: i32,
+    },
 }
 
 impl AppendError {
@@ -163,6 +178,7 @@ impl AppendError {
             AppendError::InvalidProducerEpoch { .. } => 47,
             AppendError::InvalidTxnState { .. } => 48,
             AppendError::UnexpectedOffset { .. } => -1,
+            AppendError::OlderEpoch { .. } => 6,
         }
     }
 }

@@ -7,12 +7,14 @@ use std::sync::Arc;
 pub(crate) const LOCK: &str = ".lock";
 pub(crate) const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 pub(crate) const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
+pub(crate) const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
 pub(crate) const LOG_STARTS: &str = "log-start-offset-checkpoint";
 pub(crate) const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
 pub(crate) const PARTITION_METADATA: &str = "partition.metadata";
 pub(crate) const DELETED_SUFFIX: &str = ".deleted";
 pub(crate) const TEMP_SUFFIX: &str = ".tmp";
 const DELETE_DIR_SUFFIX: &str = "-delete";
+const STRAY_DIR_SUFFIX: &str = "-stray";
 
 /// A partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,12 +48,21 @@ impl fmt::Display for TopicPartition {
 
 /// The name that a partition's directory has while it is being deleted.
 pub(crate) fn delete_dir_name(tp: &TopicPartition, unique: u128) -> String {
-    let name = format!("{tp}.{unique:032x}{DELETE_DIR_SUFFIX}");
+    unique_dir_name(tp, unique, DELETE_DIR_SUFFIX)
+}
+
+/// The name that a partition's directory gets when nobody knows whether it is wanted.
+pub(crate) fn stray_dir_name(tp: &TopicPartition, unique: u128) -> String {
+    unique_dir_name(tp, unique, STRAY_DIR_SUFFIX)
+}
+
+fn unique_dir_name(tp: &TopicPartition, unique: u128, suffix: &str) -> String {
+    let name = format!("{tp}.{unique:032x}{suffix}");
     if name.len() <= 255 {
         return name;
     }
     let keep = tp.topic.len().min(255 - (name.len() - tp.topic.len()));
-    format!("{}-{}.{unique:032x}{DELETE_DIR_SUFFIX}", &tp.topic[..keep], tp.partition)
+    format!("{}-{}.{unique:032x}{suffix}", &tp.topic[..keep], tp.partition)
 }
 
 /// Whether a directory's partition is being deleted.
@@ -130,5 +141,7 @@ mod tests {
         assert!(!is_delete_dir("orders-delete"));
         let long = delete_dir_name(&TopicPartition::new("x".repeat(249), 12), 7);
         assert!(long.len() <= 255 && is_delete_dir(&long), "{long}");
+        let stray = stray_dir_name(&TopicPartition::new("orders", 0), 7);
+        assert!(!is_delete_dir(&stray) && TopicPartition::from_dir_name(&stray).is_none(), "{stray}");
     }
 }

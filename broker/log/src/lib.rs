@@ -14,7 +14,7 @@
 //! | `ops.rs`, `truncate.rs` | deletion, retention, shutdown, truncation, on the writer |
 //! | `load.rs`, `scan.rs`, `rebuild.rs` | recovery |
 //! | `audit.rs` | what recovery concluded, compared with the log, when somebody listens |
-//! | `index.rs`, `epochs.rs`, `producers.rs`, `segment.rs`, `tail.rs` | the state, pure |
+//! | `index.rs`, `epochs.rs`, `lineage.rs`, `producers.rs`, `segment.rs`, `tail.rs` | the state, pure |
 //! | `checkpoint.rs`, `snapshot.rs`, `files.rs` | Kafka's formats and names, pure |
 
 mod append;
@@ -28,6 +28,7 @@ mod epochs;
 mod error;
 mod files;
 mod index;
+mod lineage;
 mod load;
 mod log;
 mod lookup;
@@ -46,7 +47,7 @@ mod walk;
 mod writer;
 
 pub use append::Appended;
-pub use checkpoint::{base64_uuid, parse_base64_uuid};
+pub use checkpoint::{base64_uuid, clean_shutdown_epoch, parse_base64_uuid};
 pub use config::{LogConfig, LogDirConfig, StopFlag, TimestampType};
 pub use dir::LogDir;
 pub use epochs::{EpochCache, EpochEntry};
@@ -54,4 +55,4 @@ pub use error::{AppendError, LogError, ReadError};
 pub use files::TopicPartition;
 pub use log::{Log, ReadResult};
 pub use producers::{BatchMetadata, Origin, ProducerEntry, ProducerTable};
-pub use waiters::{Event, Watch};
+pub use waiters::{Event, Listener, Waiters, Watch};

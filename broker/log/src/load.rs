@@ -18,13 +18,15 @@ use crate::audit::audit;
 use crate::checkpoint::decode_partition_metadata;
 use crate::config::LogConfig;
 use crate::disk::{read_file, remove_file, write_file};
+use crate::epochs::EpochCache;
 use crate::error::{Context, LogError};
 use crate::files::{DELETED_SUFFIX, Kind, PARTITION_METADATA, TEMP_SUFFIX};
+use crate::lineage::Lineage;
 use crate::log::State;
 use crate::producers::ProducerBatch;
 use crate::read::read_indexes;
-use crate::rebuild::{load_epochs, load_producers};
-use crate::scan::{Damage, Policy, Scan, Window, scan};
+use crate::rebuild::{load_epochs, load_producers, read_epochs};
+use crate::scan::{Checks, Damage, Policy, Scan, Window, scan};
 use crate::segment::{MaxTimestamp, Segment};
 use burnin_runtime::{Disk, File, Mutants, Observation, OpenOptions, Runtime};
 use std::collections::BTreeMap;
@@ -56,9 +58,28 @@ pub(crate) struct Segments<F> {
     pub end: i64,
     pub damage: Vec<Damage>,
     /// Epochs and producers of the scanned part, and where it begins.
-    pub epochs: Vec<(i32, i64)>,
+    pub lineage: Lineage,
     pub producers: Vec<ProducerBatch>,
     pub scanned_from: i64,
+}
+
+/// A segment by name: its first offset, its bytes, and the offset behind it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    pub base: i64,
+    pub bytes: u64,
+    pub end: i64,
+}
+
+impl<F> Segments<F> {
+    /// What was not scanned.
+    pub fn unscanned(&self) -> Vec<Extent> {
+        let ends = self.list.iter().skip(1).map(|next| next.base).chain([self.end]);
+        let all = self.list.iter().zip(ends);
+        all.filter(|(segment, _)| segment.base < self.scanned_from)
+            .map(|(segment, end)| Extent { base: segment.base, bytes: segment.size, end })
+            .collect()
+    }
 }
 
 pub(crate) async fn load<R: Runtime>(
@@ -76,7 +97,8 @@ pub(crate) async fn load<R: Runtime>(
             Err(error) => tracing::warn!(log = %known.name, %error, "{PARTITION_METADATA} is unreadable"),
         }
     }
-    let mut segments = load_segments(runtime, known, &files).await?;
+    let checkpointed = read_epochs(runtime, known).await?;
+    let mut segments = load_segments(runtime, known, &files, checkpointed.as_ref()).await?;
     let start = known.log_start.max(segments.list.first().map_or(0, |segment| segment.base));
     if start > segments.end || segments.list.is_empty() {
         for segment in segments.list.drain(..) {
@@ -88,7 +110,7 @@ pub(crate) async fn load<R: Runtime>(
         (segments.end, segments.scanned_from, changed) = (start, start, true);
     }
 
-    let (mut epochs, mut epochs_dirty) = load_epochs(runtime, known, &segments).await?;
+    let (mut epochs, mut epochs_dirty) = load_epochs(runtime, known, &mut segments, checkpointed).await?;
     epochs_dirty |= epochs.truncate_from_start(start) || !known.clean;
     let (producers, snapshots) = load_producers(runtime, known, &files, &segments).await?;
     if changed || !known.clean {
@@ -166,6 +188,7 @@ async fn load_segments<R: Runtime>(
     runtime: &R,
     known: &Known<'_>,
     files: &BTreeMap<(Kind, i64), u64>,
+    epochs: Option<&EpochCache>,
 ) -> Result<Segments<<R::Disk as Disk>::File>, LogError> {
     let dir = known.dir;
     let logs: Vec<(i64, u64)> = files
@@ -183,7 +206,7 @@ async fn load_segments<R: Runtime>(
         list: Vec::new(),
         end: logs.first().map_or(0, |&(base, _)| base),
         damage: Vec::new(),
-        epochs: Vec::new(),
+        lineage: Lineage::default(),
         producers: Vec::new(),
         scanned_from: i64::MAX,
     };
@@ -200,8 +223,8 @@ async fn load_segments<R: Runtime>(
                 out.list.push(trusted(base, len, runtime.wall_ms()));
                 out.end = next;
             }
-            _ if known.clean => load_active(runtime, known, base, len, &mut out).await?,
-            _ => torn = scan_segment(runtime, known, base, len, next, &mut out).await?,
+            _ if known.clean => load_active(runtime, known, (base, len), epochs, &mut out).await?,
+            _ => torn = scan_segment(runtime, known, (base, len), next, epochs, &mut out).await?,
         }
     }
     Ok(out)
@@ -220,9 +243,9 @@ fn trusted<F>(base: i64, len: u64, now_ms: i64) -> Segment<F> {
 async fn scan_segment<R: Runtime>(
     runtime: &R,
     known: &Known<'_>,
-    base: i64,
-    len: u64,
+    (base, len): (i64, u64),
     next: Option<i64>,
+    epochs: Option<&EpochCache>,
     out: &mut Segments<<R::Disk as Disk>::File>,
 ) -> Result<bool, LogError> {
     let dir = known.dir;
@@ -230,7 +253,8 @@ async fn scan_segment<R: Runtime>(
     let file = runtime.disk().open(&path, OpenOptions::WRITE).await.during("open", &path)?;
     // after a clean shutdown nothing can be torn: what is bad was damaged later
     let policy = if known.clean { Policy::Durable } else { Policy::TornFrom(known.recovery_point) };
-    let mut found = scan(&file, &path, base, len, &known.config, policy, !known.clean).await?;
+    let checks = Checks { policy, crc: !known.clean, epochs };
+    let mut found = scan(&file, &path, base, len, &known.config, checks).await?;
     if let Some(last) = found.damage.last_mut()
         && last.to == last.from
     {
@@ -292,7 +316,7 @@ fn take_scan<R: Runtime>(
     out.list.push(segment);
     out.end = found.end_offset;
     out.damage.extend(found.damage);
-    out.epochs.extend(found.epochs);
+    out.lineage.extend(found.lineage);
     out.producers.extend(found.producers);
 }
 
@@ -301,8 +325,8 @@ fn take_scan<R: Runtime>(
 async fn load_active<R: Runtime>(
     runtime: &R,
     known: &Known<'_>,
-    base: i64,
-    len: u64,
+    (base, len): (i64, u64),
+    epochs: Option<&EpochCache>,
     out: &mut Segments<<R::Disk as Disk>::File>,
 ) -> Result<(), LogError> {
     let path = Kind::Log.path(known.dir, base);
@@ -325,7 +349,7 @@ async fn load_active<R: Runtime>(
         }
         Err(reason) => {
             tracing::warn!(log = %known.name, segment = base, reason, "scanning although the shutdown was clean");
-            scan_segment(runtime, known, base, len, None, out).await?;
+            scan_segment(runtime, known, (base, len), None, epochs, out).await?;
         }
     }
     Ok(())

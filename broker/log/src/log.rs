@@ -4,7 +4,7 @@
 //! behind one mutex that is never held across an await.
 
 use crate::config::LogConfig;
-use crate::epochs::EpochCache;
+use crate::epochs::{EpochCache, EpochEntry};
 use crate::error::{LogError, ReadError};
 use crate::files::TopicPartition;
 use crate::producers::ProducerTable;
@@ -12,13 +12,13 @@ use crate::scan::Damage;
 use crate::segment::Segment;
 use crate::shared::Shared;
 use crate::tail::Tail;
-use crate::waiters::{Event, Waiters, Watch, Watchers};
+use crate::waiters::{Event, Listener, Waiters, Watch, Watchers};
 use burnin_runtime::{Disk, Runtime};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Weak};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -59,10 +59,25 @@ pub(crate) struct Inner<R: Runtime> {
     pub shared: Arc<Shared<R>>,
     pub state: Mutex<State<FileOf<R>>>,
     pub watchers: Mutex<Watchers>,
+    /// Whether `watchers` has a listener.
+    pub is_listened: AtomicBool,
     // copies of what is in `state`, for reading without the lock; written under it
     pub end: AtomicI64,
     pub durable: AtomicI64,
     pub start: AtomicI64,
+}
+
+impl<R: Runtime> Inner<R> {
+    /// See [`Listener`].
+    pub fn tell_listener(&self) {
+        if !self.is_listened.load(Ordering::Acquire) {
+            return;
+        }
+        let listener = self.watchers.lock().listener.clone();
+        if let Some(listener) = listener.and_then(|listener| listener.upgrade()) {
+            listener.durable_moved();
+        }
+    }
 }
 
 /// What the writer has to put into one segment file.
@@ -109,7 +124,7 @@ pub(crate) struct State<F> {
     pub queued: bool,
     /// Records written since the last sync.
     pub unflushed: i64,
-    pub waiters: Waiters,
+    pub waiters: Waiters<Result<(), LogError>>,
     pub damage: Vec<Damage>,
     /// Grows with every truncation, so that a read on disk can tell that it was overtaken.
     pub generation: u64,
@@ -151,6 +166,19 @@ impl<F> State<F> {
 
     pub fn truncate_epochs(&mut self, end: i64) {
         self.epochs_dirty |= self.epochs.truncate_from_end(end);
+    }
+
+    /// Takes the leader epochs from the batches below `end`, which say that they begin like that.
+    pub fn relearn_epochs(&mut self, starts: &[(i32, i64)], end: i64) {
+        let known = std::mem::take(&mut self.epochs);
+        let newer = known.entries().iter().filter(|entry| entry.start_offset >= end);
+        for (epoch, start) in
+            starts.iter().copied().chain(newer.map(|entry| (entry.epoch, entry.start_offset)))
+        {
+            self.epochs.observe(epoch, start);
+        }
+        self.epochs.truncate_from_start(self.start);
+        self.epochs_dirty = true;
     }
 
     /// The segment that holds `offset`, by number.
@@ -206,6 +234,11 @@ impl<R: Runtime> Log<R> {
         self.0.state.lock().epochs.latest().map(|entry| entry.epoch)
     }
 
+    /// Where the first epoch later than `epoch` begins; `None` when there is none.
+    pub fn start_of_later_epoch(&self, epoch: i32) -> Option<i64> {
+        self.0.state.lock().epochs.start_of_later(epoch)
+    }
+
     /// Where `epoch` ended: see [`EpochCache::end_offset_for`].
     pub fn end_offset_for_epoch(&self, epoch: i32) -> Option<(i32, i64)> {
         let state = self.0.state.lock();
@@ -259,6 +292,28 @@ impl<R: Runtime> Log<R> {
             Ok(result) => result,
             Err(_) => Err(self.0.shared.closed_error()),
         }
+    }
+
+    /// The runtime that it lives in.
+    pub fn runtime(&self) -> &R {
+        &self.0.shared.runtime
+    }
+
+    /// From now on `listener` is told of durable progress; `None`: nobody is.
+    pub fn set_listener(&self, listener: Option<Weak<dyn Listener>>) {
+        let mut watchers = self.0.watchers.lock();
+        self.0.is_listened.store(listener.is_some(), Ordering::Release);
+        watchers.listener = listener;
+    }
+
+    /// Notes that a leader begins `epoch` at the end of the log, and gives that offset: the epoch is known then even
+    /// if nothing is ever appended in it.
+    pub fn begin_epoch(&self, epoch: i32) -> i64 {
+        let mut state = self.0.state.lock();
+        let start_offset = state.end;
+        let changed = state.epochs.assign(EpochEntry { epoch, start_offset });
+        state.epochs_dirty |= changed;
+        start_offset
     }
 
     /// From now on `notify` is told (`notify_one`) of each such event, until the watch is dropped.

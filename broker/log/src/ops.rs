@@ -4,11 +4,12 @@
 //! removed, so that no crash brings it back and none takes more than was meant.
 
 use crate::append::roll_now;
-use crate::checkpoint::CLEAN_SHUTDOWN_CONTENT;
+use crate::checkpoint::encode_clean_shutdown;
 use crate::disk::{remove_file, rename_file, write_file};
 use crate::error::{Context, LogError, ReadError};
-use crate::files::{CLEAN_SHUTDOWN, DELETED_SUFFIX, Kind, delete_dir_name};
+use crate::files::{CLEAN_SHUTDOWN, DELETED_SUFFIX, Kind, delete_dir_name, stray_dir_name};
 use crate::log::{FileOf, Log, State};
+use crate::shared::Removal;
 use crate::snapshot;
 use crate::writer::Writer;
 use burnin_runtime::{Disk, Observation, Runtime};
@@ -98,23 +99,34 @@ impl<R: Runtime> Writer<R> {
         Ok(())
     }
 
-    /// Applies retention to all logs and forgets silent producers.
-    pub async fn retention(&mut self) -> Result<(), LogError> {
-        let logs: Vec<Log<R>> = self.shared.logs.lock().values().cloned().collect();
+    /// Applies retention to these logs, each below its high watermark, and forgets their silent producers.
+    pub async fn retention(&mut self, logs: &[(Log<R>, i64)]) -> Result<(), LogError> {
         let now_ms = self.shared.runtime.wall_ms();
-        for log in &logs {
+        for (log, high_watermark) in logs {
             let expiration_ms = self.shared.config.producer_id_expiration_ms;
-            log.0.state.lock().producers.expire(now_ms, expiration_ms);
-            if let Some(start) = self.retained_from(log, now_ms).await? {
+            {
+                let mut state = log.0.state.lock();
+                if state.deleted {
+                    continue;
+                }
+                state.producers.expire(now_ms, expiration_ms);
+            }
+            if let Some(start) = self.retained_from(log, *high_watermark, now_ms).await? {
                 self.delete_records(log, start).await?;
             }
         }
         Ok(())
     }
 
-    /// The new log start by retention, when it moves. Only what is durable may go; an active segment that is old
-    /// as a whole is rolled first, so that it is never the active one that goes.
-    async fn retained_from(&mut self, log: &Log<R>, now_ms: i64) -> Result<Option<i64>, LogError> {
+    /// The new log start by retention, when it moves. Only what is durable and committed may go
+    /// (`UnifiedLog.deletableSegments`); an active segment that is old as a whole is rolled first, so that it is
+    /// never the active one that goes.
+    async fn retained_from(
+        &mut self,
+        log: &Log<R>,
+        high_watermark: i64,
+        now_ms: i64,
+    ) -> Result<Option<i64>, LogError> {
         let config = log.config();
         if !config.cleanup_delete || (config.retention_ms < 0 && config.retention_bytes < 0) {
             return Ok(None);
@@ -126,9 +138,9 @@ impl<R: Runtime> Writer<R> {
         };
         let total: u64 = segments.iter().map(|&(_, size, _)| size).sum();
         let mut excess = total as i128 - i128::from(config.retention_bytes);
-        let (durable, mut new_start) = (log.durable_offset(), None);
+        let (bound, mut new_start) = (log.durable_offset().min(high_watermark), None);
         for (at, &(base, size, end)) in segments.iter().enumerate() {
-            if size == 0 || end > durable {
+            if size == 0 || end > bound {
                 break;
             }
             let age_unknown = |state: &mut State<FileOf<R>>| {
@@ -171,8 +183,8 @@ impl<R: Runtime> Writer<R> {
     }
 
     /// Removes a log: first from the checkpoints, so that a log of the same name that comes later does not
-    /// inherit them, then by renaming its directory, then for good.
-    pub async fn delete(&mut self, log: &Log<R>) -> Result<(), LogError> {
+    /// inherit them, then by renaming its directory, then for good unless it is only set aside.
+    pub async fn delete(&mut self, log: &Log<R>, removal: Removal) -> Result<(), LogError> {
         let runtime = self.shared.runtime.clone();
         let unknown = || LogError::Unknown(log.0.name.to_string());
         let _reserved = self.shared.reserve(&log.0.tp).ok_or_else(unknown)?;
@@ -189,7 +201,7 @@ impl<R: Runtime> Writer<R> {
             state.pending.clear();
             state.tail.clear();
             state.segments.iter_mut().for_each(|segment| segment.file = None);
-            state.waiters.fail_above(i64::MIN, &unknown());
+            state.waiters.release_above(i64::MIN, &Err(unknown()));
         }
         log.0.watchers.lock().notify_all();
         self.forget(log);
@@ -198,16 +210,23 @@ impl<R: Runtime> Writer<R> {
         self.checkpoint_starts(None).await?;
         let mut unique = runtime.entropy("log-delete");
         let unique = u128::from(unique.u64()) << 64 | u128::from(unique.u64());
-        let renamed = self.shared.path.join(delete_dir_name(&log.0.tp, unique));
+        let name = match removal {
+            Removal::ForGood => delete_dir_name(&log.0.tp, unique),
+            Removal::Aside => stray_dir_name(&log.0.tp, unique),
+        };
+        let renamed = self.shared.path.join(name);
         runtime.disk().rename(&log.0.dir, &renamed).await.during("rename", &log.0.dir)?;
         runtime.disk().sync_dir(&self.shared.path).await.during("sync", &self.shared.path)?;
         let partition = log.0.name.clone();
         runtime.probe().emit(|| Observation::LogRemoved { partition });
-        runtime.disk().remove_dir_all(&renamed).await.during("remove", &renamed)
+        match removal {
+            Removal::ForGood => runtime.disk().remove_dir_all(&renamed).await.during("remove", &renamed),
+            Removal::Aside => Ok(()),
+        }
     }
 
     /// Flushes everything and leaves the directory such that the next start need not scan.
-    pub async fn shutdown(&mut self) -> Result<(), LogError> {
+    pub async fn shutdown(&mut self, broker_epoch: i64) -> Result<(), LogError> {
         let logs: Vec<Log<R>> = self.shared.logs.lock().values().cloned().collect();
         let runtime = self.shared.runtime.clone();
         for log in &logs {
@@ -230,13 +249,17 @@ impl<R: Runtime> Writer<R> {
         }
         self.checkpoint().await?;
         self.checkpoint_starts(None).await?;
-        mark_clean(&runtime, &self.shared.path).await
+        mark_clean(&runtime, &self.shared.path, broker_epoch).await
     }
 }
 
 /// Writes the marker that spares the next start the scan.
-pub(crate) async fn mark_clean<R: Runtime>(runtime: &R, dir: &std::path::Path) -> Result<(), LogError> {
-    let content = Bytes::from_static(CLEAN_SHUTDOWN_CONTENT.as_bytes());
+pub(crate) async fn mark_clean<R: Runtime>(
+    runtime: &R,
+    dir: &std::path::Path,
+    broker_epoch: i64,
+) -> Result<(), LogError> {
+    let content = Bytes::from(encode_clean_shutdown(broker_epoch));
     write_file(runtime, &dir.join(CLEAN_SHUTDOWN), content).await?;
     runtime.disk().sync_dir(dir).await.during("sync", dir)
 }

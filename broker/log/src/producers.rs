@@ -24,8 +24,11 @@ pub enum Origin {
     Client,
     /// A replica fetcher, or the log itself while it recovers.
     Replication,
-    /// A coordinator or the controller of this broker.
+    /// A coordinator of this broker.
     Coordinator,
+    /// The controller of this node. What it decided is one batch and cannot be made smaller: where it is larger than a
+    /// segment may be, it has one of its own.
+    Controller,
 }
 
 /// A batch that a producer sent.

@@ -5,11 +5,15 @@
 //! asked for, and is an error when it is asked for itself: the rest of the partition stays readable.
 
 use crate::disk::read_file;
+use crate::epochs::EpochCache;
 use crate::error::{Context, LogError, ReadError};
 use crate::files::Kind;
 use crate::index::{OffsetIndex, TimeIndex};
+use crate::lineage::Lineage;
+use crate::load::Extent;
 use crate::log::{FileOf, Log, ReadResult, State};
-use crate::scan::{Policy, scan};
+use crate::rebuild::lineage_of;
+use crate::scan::{Checks, scan};
 use crate::segment::{Indexes, MaxTimestamp};
 use crate::walk::{First, Walk, Wanted, walk};
 use burnin_runtime::{Disk, File, OpenOptions, Runtime};
@@ -28,6 +32,8 @@ struct Plan<F> {
     written: u64,
     /// The offset behind the segment.
     end: i64,
+    /// The leader epochs of the log.
+    epochs: EpochCache,
 }
 
 /// What a pass over a segment gave.
@@ -44,7 +50,8 @@ enum Pass {
 }
 
 impl<R: Runtime> Log<R> {
-    /// Reads like [`Log::try_read`], from the disk where needed. Batches from the disk have their CRC checked.
+    /// Reads like [`Log::try_read`], from the disk where needed. Batches from the disk have their CRC and their leader
+    /// epoch checked.
     pub async fn read(
         &self,
         offset: i64,
@@ -127,6 +134,7 @@ impl<R: Runtime> Log<R> {
                             first,
                             written: segment.written,
                             end,
+                            epochs: state.epochs.clone(),
                         };
                         unload(&mut state, plan.segment);
                         return Ok(plan);
@@ -166,13 +174,21 @@ impl<R: Runtime> Log<R> {
     /// Scans a segment of which everything is durable, and replaces its indexes in memory.
     pub(crate) async fn rebuild_indexes(&self, base: i64) -> Result<(), LogError> {
         let path = Kind::Log.path(&self.0.dir, base);
-        let (written, generation, config, end) = {
+        let (written, generation, config, end, epochs, all_written) = {
             let state = self.0.state.lock();
-            let at = state.segment_at(base);
-            (state.segments[at].written, state.generation, state.config.clone(), state.segment_end(at))
+            let (at, config) = (state.segment_at(base), state.config.clone());
+            let written = state.segments[at].written;
+            (written, state.generation, config, state.segment_end(at), state.epochs.clone(), state.written)
         };
         let file = self.0.shared.runtime.disk().open(&path, OpenOptions::READ).await.during("open", &path)?;
-        let mut found = scan(&file, &path, base, written, &config, Policy::Durable, true).await?;
+        let checks = Checks { epochs: Some(&epochs), ..Checks::durable(true) };
+        let mut found = scan(&file, &path, base, written, &config, checks).await?;
+        let mut judgement = found.lineage.judge(Some(&epochs));
+        if !judgement.is_plain() {
+            // what one segment alone says, its neighbours may explain
+            let whole = self.lineage_around(base, std::mem::take(&mut found.lineage), &epochs).await?;
+            judgement = whole.judge(Some(&epochs));
+        }
         if let Some(last) = found.damage.last_mut()
             && last.to == last.from
         {
@@ -185,12 +201,42 @@ impl<R: Runtime> Log<R> {
         }
         state.damage.retain(|damage| damage.segment != base);
         state.damage.append(&mut found.damage);
+        state.damage.extend(judgement.strangers.iter().filter(|damage| damage.segment == base));
+        state.damage.sort_by_key(|damage| damage.from);
+        if judgement.epochs_are_wrong {
+            tracing::error!(log = %self.0.name, "leader epochs are not those of the log, learning them anew");
+            state.relearn_epochs(&judgement.starts, all_written);
+        }
         if let Some(segment) = state.segment_mut(base) {
             found.keep_newer(segment.indexes.as_deref(), segment.max_timestamp, written);
             segment.max_timestamp = Some(found.max_timestamp);
             segment.indexes = Some(Box::new(found.indexes));
         }
         Ok(())
+    }
+
+    /// What the batches of the whole log say of their leader epochs; `middle` is what those of the segment `base` do.
+    async fn lineage_around(
+        &self,
+        base: i64,
+        middle: Lineage,
+        epochs: &EpochCache,
+    ) -> Result<Lineage, LogError> {
+        let others: Vec<Extent> = {
+            let state = self.0.state.lock();
+            let extent = |at: usize| Extent {
+                base: state.segments[at].base,
+                bytes: state.segments[at].written,
+                end: state.segment_end(at),
+            };
+            (0..state.segments.len()).map(extent).filter(|extent| extent.base != base).collect()
+        };
+        let (before, behind) = others.split_at(others.partition_point(|extent| extent.base < base));
+        let (runtime, dir) = (&self.0.shared.runtime, &self.0.dir);
+        let mut whole = lineage_of(runtime, dir, before, Some(epochs), true).await?;
+        whole.extend(middle);
+        whole.extend(lineage_of(runtime, dir, behind, Some(epochs), true).await?);
+        Ok(whole)
     }
 
     async fn pass(&self, plan: &Plan<FileOf<R>>, wanted: &Wanted) -> Result<Pass, ReadError> {
@@ -226,7 +272,7 @@ impl<R: Runtime> Log<R> {
             let bad = |at: usize, reason: String| {
                 Ok(Pass::Bad { position: position + at as u64, offset: wanted.offset, reason })
             };
-            match walk(&window, first, wanted) {
+            match walk(&window, first, wanted, &plan.epochs) {
                 Walk::Found(result) => return Ok(Pass::Found(result)),
                 Walk::Bad { at, reason } => return bad(at, reason),
                 Walk::Further { skip, need, first: then } => {

@@ -5,45 +5,87 @@ use crate::disk::{read_file, remove_file};
 use crate::epochs::EpochCache;
 use crate::error::{Context, LogError};
 use crate::files::{Kind, LEADER_EPOCHS};
-use crate::load::{Known, Segments, mismatch};
+use crate::lineage::{Lineage, contradicts};
+use crate::load::{Extent, Known, Segments, mismatch};
 use crate::producers::ProducerTable;
-use crate::scan::{Window, producer_batch};
+use crate::scan::{Damage, Window, producer_batch};
 use crate::snapshot;
-use burnin_runtime::{Disk, OpenOptions, Runtime};
+use burnin_runtime::{Disk, Mutant, OpenOptions, Runtime};
 use burnin_wire::batch::BatchHeader;
 use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The epoch checkpoint; `None` when there is none, or none that can be read.
+pub(crate) async fn read_epochs<R: Runtime>(
+    runtime: &R,
+    known: &Known<'_>,
+) -> Result<Option<EpochCache>, LogError> {
+    let content = read_file(runtime, &known.dir.join(LEADER_EPOCHS)).await?;
+    match content.as_deref().map(decode_epochs) {
+        Some(Ok(read)) => Ok(Some(read)),
+        Some(Err(error)) => {
+            mismatch(runtime, known, format!("{LEADER_EPOCHS} is unreadable: {error}"));
+            Ok(None)
+        }
+        None => Ok(None),
+    }
+}
 
 /// The leader epochs, from the checkpoint as far as it can be believed, and from the log; and whether they must be
-/// written.
+/// written. Notes batches whose epoch is damaged.
 pub(crate) async fn load_epochs<R: Runtime>(
     runtime: &R,
     known: &Known<'_>,
-    segments: &Segments<<R::Disk as Disk>::File>,
+    segments: &mut Segments<<R::Disk as Disk>::File>,
+    mut checkpointed: Option<EpochCache>,
 ) -> Result<(EpochCache, bool), LogError> {
-    let (mut epochs, mut dirty) = (EpochCache::default(), false);
-    let content = read_file(runtime, &known.dir.join(LEADER_EPOCHS)).await?;
-    let readable = match content.as_deref().map(decode_epochs) {
-        Some(Ok(read)) => {
-            epochs = read;
-            true
-        }
-        Some(Err(error)) => {
-            mismatch(runtime, known, format!("{LEADER_EPOCHS} is unreadable: {error}"));
-            false
-        }
-        None => false,
-    };
-    dirty |= epochs.truncate_from_end(segments.end);
-    if !readable {
-        walk_headers(runtime, known, segments, i64::MIN, |header| {
-            dirty |= epochs.observe(header.leader_epoch, header.base_offset);
-        })
-        .await?;
+    let mut judgement = segments.lineage.judge(checkpointed.as_ref());
+    if checkpointed.is_none() || !judgement.is_plain() {
+        // what the scanned part alone says, the rest of the log may explain
+        let mut whole =
+            lineage_of(runtime, known.dir, &segments.unscanned(), checkpointed.as_ref(), known.clean).await?;
+        whole.extend(segments.lineage.clone());
+        judgement = whole.judge(checkpointed.as_ref());
     }
-    for &(epoch, offset) in &segments.epochs {
-        dirty |= epochs.observe(epoch, offset);
+    if judgement.epochs_are_wrong {
+        mismatch(runtime, known, format!("{LEADER_EPOCHS} is not that of the log: {checkpointed:?}"));
+        checkpointed = None;
+    }
+    for stranger in judgement.strangers {
+        if segments.list.iter().any(|segment| segment.base == stranger.segment) {
+            tracing::error!(log = %known.name, offset = stranger.from, "damaged leader epoch");
+            segments.damage.push(stranger);
+        }
+    }
+    segments.damage.sort_by_key(|damage| damage.from);
+    let mut epochs = checkpointed.unwrap_or_default();
+    let mut dirty = epochs.truncate_from_end(segments.end);
+    for (epoch, offset) in judgement.starts {
+        // the planted bug takes the first epoch for none
+        if epoch != 0 || !runtime.mutants().on(Mutant::S11) {
+            dirty |= epochs.observe(epoch, offset);
+        }
     }
     Ok((epochs, dirty))
+}
+
+/// What the batches in these segments say of their leader epochs, by the headers alone, in a log that knows of `epochs`,
+/// which may be `complete`.
+pub(crate) async fn lineage_of<R: Runtime>(
+    runtime: &R,
+    dir: &Path,
+    segments: &[Extent],
+    epochs: Option<&EpochCache>,
+    complete: bool,
+) -> Result<Lineage, LogError> {
+    let mut lineage = Lineage::default();
+    walk_headers(runtime, dir, segments, i64::MIN, |header, segment, end_position| {
+        let (epoch, last) = (header.leader_epoch, header.last_offset());
+        let contradicts = epochs.is_some_and(|epochs| contradicts(epochs, epoch, last, complete));
+        lineage.note(epoch, contradicts, Damage::of(header, segment, end_position));
+    })
+    .await?;
+    Ok(lineage)
 }
 
 /// The producers, from the newest snapshot that passes its checks and the log behind it; and the snapshots that are
@@ -79,7 +121,7 @@ pub(crate) async fn load_producers<R: Runtime>(
         snapshots.pop();
     }
     if from < segments.end && from < segments.scanned_from {
-        walk_headers(runtime, known, segments, from, |header| {
+        walk_headers(runtime, known.dir, &segments.unscanned(), from, |header, _, _| {
             if let Some(batch) = producer_batch(header, header.base_offset) {
                 table.record(&batch);
             }
@@ -103,30 +145,27 @@ pub(crate) async fn load_producers<R: Runtime>(
     Ok((table, kept))
 }
 
-/// Walks the headers of the batches from offset `from` on in the segments that were not scanned.
-async fn walk_headers<R: Runtime>(
+/// Walks the headers of the batches from offset `from` on in these segments; each is given with its segment and the
+/// position behind it.
+pub(crate) async fn walk_headers<R: Runtime>(
     runtime: &R,
-    known: &Known<'_>,
-    segments: &Segments<<R::Disk as Disk>::File>,
+    dir: &Path,
+    segments: &[Extent],
     from: i64,
-    mut each: impl FnMut(&BatchHeader),
+    mut each: impl FnMut(&BatchHeader, i64, u64),
 ) -> Result<(), LogError> {
-    for (at, segment) in segments.list.iter().enumerate() {
-        let end = segments.list.get(at + 1).map_or(segments.end, |next| next.base);
-        if segment.base >= segments.scanned_from || end <= from {
-            continue;
-        }
-        let path = Kind::Log.path(known.dir, segment.base);
+    for segment in segments.iter().filter(|segment| segment.end > from) {
+        let path = Kind::Log.path(dir, segment.base);
         let file = runtime.disk().open(&path, OpenOptions::READ).await.during("open", &path)?;
-        let mut window = Window::new(&file, &path, segment.size);
+        let mut window = Window::new(&file, &path, segment.bytes);
         let mut position = 0;
-        while position < segment.size {
+        while position < segment.bytes {
             match window.batch(position, false).await? {
                 Ok((header, _)) => {
-                    if header.base_offset >= from {
-                        each(&header);
-                    }
                     position += header.total_len() as u64;
+                    if header.base_offset >= from {
+                        each(&header, segment.base, position);
+                    }
                 }
                 Err(reason) => {
                     tracing::error!(path = %path.display(), position, reason, "damaged batch");

@@ -2,7 +2,9 @@
 //! from it (indexes, largest timestamp, leader epochs, producers).
 
 use crate::config::LogConfig;
+use crate::epochs::EpochCache;
 use crate::error::{Context, LogError};
+use crate::lineage::{Lineage, contradicts};
 use crate::producers::ProducerBatch;
 use crate::segment::{Indexes, MaxTimestamp, Segment};
 use burnin_runtime::File;
@@ -108,6 +110,13 @@ pub(crate) struct Damage {
     pub end_position: u64,
 }
 
+impl Damage {
+    /// All of a batch.
+    pub fn of(header: &BatchHeader, segment: i64, end_position: u64) -> Self {
+        Damage { segment, from: header.base_offset, to: header.last_offset() + 1, end_position }
+    }
+}
+
 /// What to do about a bad batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Policy {
@@ -116,6 +125,31 @@ pub(crate) enum Policy {
     TornFrom(i64),
     /// Everything is durable.
     Durable,
+}
+
+/// What a scan looks at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Checks<'a> {
+    pub policy: Policy,
+    /// Whether every batch's CRC is checked.
+    pub crc: bool,
+    /// The leader epochs of the log, as far as they are known.
+    pub epochs: Option<&'a EpochCache>,
+}
+
+impl Checks<'_> {
+    /// Checks of a segment of which everything is durable.
+    pub fn durable(crc: bool) -> Self {
+        Checks { policy: Policy::Durable, crc, epochs: None }
+    }
+
+    /// Whether the epochs of the log say that the batch is of another one. They are written before a recovery point, but
+    /// after a crash that may be rotten, too: so the batch may begin an epoch that they do not know of.
+    fn contradict(&self, header: &BatchHeader) -> bool {
+        let complete = matches!(self.policy, Policy::Durable);
+        let (epoch, last_offset) = (header.leader_epoch, header.last_offset());
+        self.epochs.is_some_and(|epochs| contradicts(epochs, epoch, last_offset, complete))
+    }
 }
 
 /// What a scan found.
@@ -138,8 +172,8 @@ pub(crate) struct Scan {
     pub damage: Vec<Damage>,
     /// Batches of idempotent producers.
     pub producers: Vec<ProducerBatch>,
-    /// First offsets of rising leader epochs.
-    pub epochs: Vec<(i32, i64)>,
+    /// The leader epochs of the valid batches.
+    pub lineage: Lineage,
     /// The position behind the last batch that is known to be durable.
     pub durable_position: u64,
 }
@@ -164,15 +198,14 @@ impl Scan {
     }
 }
 
-/// Scans a whole segment file of `len` bytes. With `verify` every batch's CRC is checked.
+/// Scans a whole segment file of `len` bytes.
 pub(crate) async fn scan<F: File>(
     file: &F,
     path: &Path,
     base: i64,
     len: u64,
     config: &LogConfig,
-    policy: Policy,
-    verify: bool,
+    checks: Checks<'_>,
 ) -> Result<Scan, LogError> {
     let mut window = Window::new(file, path, len);
     let mut segment: Segment<()> = Segment::new(base, 0);
@@ -186,20 +219,20 @@ pub(crate) async fn scan<F: File>(
         torn: None,
         damage: Vec::new(),
         producers: Vec::new(),
-        epochs: Vec::new(),
+        lineage: Lineage::default(),
         durable_position: 0,
     };
     let mut position = 0;
     while position < len {
         let expected = scan.end_offset;
         let after_damage = scan.damage.last().is_some_and(|d| d.end_position == position);
-        let found = match window.batch(position, verify).await? {
+        let found = match window.batch(position, checks.crc).await? {
             Ok((header, _)) if header.base_offset == expected => Ok(header),
             Ok((header, _)) if after_damage && header.base_offset > expected => Ok(header),
             Ok((header, _)) => Err(format!("offset {} instead of {expected}", header.base_offset)),
             Err(reason) => Err(reason),
         };
-        let header = match (found, policy) {
+        let header = match (found, checks.policy) {
             (Ok(header), _) => header,
             (Err(reason), Policy::TornFrom(recovery_point)) if expected >= recovery_point => {
                 scan.torn = Some(reason);
@@ -230,15 +263,12 @@ pub(crate) async fn scan<F: File>(
         if let Some(batch) = producer_batch(&header, header.base_offset) {
             scan.producers.push(batch);
         }
-        if scan.epochs.last().is_none_or(|&(epoch, _)| epoch < header.leader_epoch)
-            && header.leader_epoch >= 0
-        {
-            scan.epochs.push((header.leader_epoch, header.base_offset));
-        }
         scan.end_offset = last_offset + 1;
         position += header.total_len() as u64;
         scan.end_position = position;
-        if !matches!(policy, Policy::TornFrom(recovery_point) if scan.end_offset > recovery_point) {
+        let place = Damage::of(&header, base, position);
+        scan.lineage.note(header.leader_epoch, checks.contradict(&header), place);
+        if !matches!(checks.policy, Policy::TornFrom(recovery_point) if scan.end_offset > recovery_point) {
             scan.durable_position = position;
         }
     }

@@ -21,10 +21,19 @@ pub(crate) enum Command<R: Runtime> {
     TruncateTo(Log<R>, i64, Reply<()>),
     StartAt(Log<R>, i64, Reply<()>),
     DeleteRecords(Log<R>, i64, Reply<i64>),
-    Retention(Reply<()>),
-    Delete(Log<R>, Reply<()>),
+    Retention(Vec<(Log<R>, i64)>, Reply<()>),
+    Delete(Log<R>, Removal, Reply<()>),
     Checkpoint(Reply<()>),
-    Shutdown(Reply<()>),
+    Shutdown(i64, Reply<()>),
+}
+
+/// What becomes of the directory of a log that is taken out of service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Removal {
+    /// It is removed.
+    ForGood,
+    /// It stays, under another name.
+    Aside,
 }
 
 pub(crate) struct Queue<R: Runtime> {
@@ -119,9 +128,9 @@ impl<R: Runtime> Shared<R> {
     pub fn stop_service(&self) {
         self.out_of_service.store(true, Ordering::Release);
         let logs: Vec<Log<R>> = self.logs.lock().values().cloned().collect();
-        let error = self.closed_error();
+        let error = Err(self.closed_error());
         for log in &logs {
-            log.0.state.lock().waiters.fail_above(i64::MIN, &error);
+            log.0.state.lock().waiters.release_above(i64::MIN, &error);
             log.0.watchers.lock().notify_all();
         }
         let queue = {

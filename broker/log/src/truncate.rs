@@ -9,12 +9,12 @@ use crate::files::Kind;
 use crate::load::create_segment;
 use crate::log::{FileOf, Log, State};
 use crate::producers::ProducerTable;
-use crate::scan::{Policy, Window, producer_batch, scan};
+use crate::scan::{Checks, Window, producer_batch, scan};
 use crate::segment::Segment;
 use crate::snapshot;
 use crate::waiters::Event;
-use crate::writer::{Writer, write_epochs};
-use burnin_runtime::{Disk, File, Observation, Runtime};
+use crate::writer::{Writer, write_epochs, write_epochs_unsynced};
+use burnin_runtime::{Disk, File, Mutant, Observation, Runtime};
 use std::sync::atomic::Ordering;
 
 impl<R: Runtime> Writer<R> {
@@ -30,28 +30,37 @@ impl<R: Runtime> Writer<R> {
         }
         if offset >= end {
             // also then epochs that saw no record must go (KAFKA-10706)
+            if self.shared.runtime.mutants().on(Mutant::S12) {
+                return Ok(());
+            }
             log.0.state.lock().truncate_epochs(offset);
             return write_epochs(log).await;
         }
         let cut = self.find_cut(log, offset).await?;
         let producers = self.producers_below(log, cut.end).await?;
+        let runtime = self.shared.runtime.clone();
+        let partition = log.0.name.clone();
+        runtime.probe().emit(|| Observation::LogTruncating { partition, offset: cut.end });
         let removed = {
             let mut state = log.0.state.lock();
             cut_state(&mut state, &cut, producers);
             log.0.end.store(cut.end, Ordering::Release);
             log.0.durable.store(cut.end, Ordering::Release);
-            state.waiters.fail_above(cut.end, &LogError::Truncated(cut.end));
+            state.waiters.release_above(cut.end, &Err(LogError::Truncated(cut.end)));
             state.segments.split_off(cut.segment_at + 1)
         };
+        // the planted bug leaves the epochs to the page cache
+        if runtime.mutants().on(Mutant::S04) {
+            write_epochs_unsynced(log).await?;
+        }
         // before the bytes go: bytes below a recovery point would count as durable ones later
         self.checkpoint().await?;
-        let runtime = self.shared.runtime.clone();
         for segment in &removed {
             for kind in [Kind::OffsetIndex, Kind::TimeIndex, Kind::Log] {
                 remove_file(&runtime, &kind.path(&log.0.dir, segment.base)).await?;
             }
         }
-        let (file, path) = segment_file(log, cut.segment).await?;
+        let (file, path) = (segment_file(log, cut.segment).await?, Kind::Log.path(&log.0.dir, cut.segment));
         file.set_len(cut.position).await.during("truncate", &path)?;
         file.sync_data().await.during("sync", &path)?;
         self.drop_snapshots(log, |at| at > cut.end).await?;
@@ -69,7 +78,7 @@ impl<R: Runtime> Writer<R> {
             let at = state.segment_at(offset);
             (at, state.segments[at].base, state.config.clone())
         };
-        let (file, path) = segment_file(log, base).await?;
+        let (file, path) = (segment_file(log, base).await?, Kind::Log.path(&log.0.dir, base));
         let written = log.0.state.lock().segments[at].written;
         let mut window = Window::new(&file, &path, written);
         let (mut position, mut end) = (0, base);
@@ -80,7 +89,7 @@ impl<R: Runtime> Writer<R> {
             position += header.total_len() as u64;
             end = header.last_offset() + 1;
         }
-        let found = scan(&file, &path, base, position, &config, Policy::Durable, false).await?;
+        let found = scan(&file, &path, base, position, &config, Checks::durable(false)).await?;
         let mut segment = Segment::new(base, self.shared.runtime.wall_ms());
         (segment.size, segment.written) = (position, position);
         segment.max_timestamp = Some(found.max_timestamp);
@@ -109,7 +118,7 @@ impl<R: Runtime> Writer<R> {
             if base >= offset || ends <= from {
                 continue;
             }
-            let (file, path) = segment_file(log, base).await?;
+            let (file, path) = (segment_file(log, base).await?, Kind::Log.path(&log.0.dir, base));
             let mut window = Window::new(&file, &path, written);
             let mut position = 0;
             while let Ok((header, _)) = window.batch(position, false).await? {
@@ -134,6 +143,8 @@ impl<R: Runtime> Writer<R> {
     pub async fn start_at(&mut self, log: &Log<R>, offset: i64) -> Result<(), LogError> {
         self.flush(log).await?;
         let runtime = self.shared.runtime.clone();
+        let partition = log.0.name.clone();
+        runtime.probe().emit(|| Observation::LogTruncating { partition, offset });
         let removed = {
             let mut state = log.0.state.lock();
             state.tail.clear();
@@ -144,7 +155,7 @@ impl<R: Runtime> Writer<R> {
             state.truncate_epochs(i64::MIN);
             (state.start, state.end, state.written) = (offset, offset, offset);
             (state.synced, state.durable, state.unflushed) = (offset, offset, 0);
-            state.waiters.fail_above(i64::MIN, &LogError::Truncated(offset));
+            state.waiters.release_above(i64::MIN, &Err(LogError::Truncated(offset)));
             log.0.end.store(offset, Ordering::Release);
             log.0.durable.store(offset, Ordering::Release);
             log.0.start.store(offset, Ordering::Release);
@@ -184,9 +195,8 @@ fn cut_state<F: Clone>(state: &mut State<F>, cut: &Cut<F>, producers: ProducerTa
     state.producers = producers;
     state.truncate_epochs(cut.end);
     state.damage.retain(|damage| damage.from < cut.end);
-    let file = state.segments[cut.segment_at].file.clone();
+    // without an open file: that of a sealed segment may be open for reading only
     state.segments[cut.segment_at] = cut.rebuilt.clone();
-    state.segments[cut.segment_at].file = file;
     (state.end, state.written, state.synced, state.durable) = (cut.end, cut.end, cut.end, cut.end);
     state.unflushed = 0;
 }

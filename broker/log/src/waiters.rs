@@ -1,24 +1,29 @@
-//! Who waits for a log: producers for durability (once, for an offset), long polls for progress (again and
-//! again, until they lose interest).
+//! Who waits for a log: producers for an offset (once: until it is durable, or committed), long polls for progress
+//! (again and again, until they lose interest).
 
-use crate::error::LogError;
 use crate::log::Log;
 use burnin_runtime::Runtime;
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
 use tokio::sync::{Notify, oneshot};
 
-type Answer = Result<(), LogError>;
-
-/// Waiters for offsets, in offset order.
-#[derive(Default)]
-pub(crate) struct Waiters {
-    waiting: std::collections::VecDeque<(i64, oneshot::Sender<Answer>)>,
+/// Waiters for offsets, in offset order, and what they are told.
+#[derive(Debug)]
+pub struct Waiters<A> {
+    waiting: VecDeque<(i64, oneshot::Sender<A>)>,
     /// When so many wait, those who gave up are sorted out.
     sweep_at: usize,
 }
 
-impl Waiters {
-    pub fn add(&mut self, offset: i64) -> oneshot::Receiver<Answer> {
+impl<A> Default for Waiters<A> {
+    fn default() -> Self {
+        Waiters { waiting: VecDeque::new(), sweep_at: 0 }
+    }
+}
+
+impl<A: Clone> Waiters<A> {
+    /// Waits until everything below `offset` is reached.
+    pub fn add(&mut self, offset: i64) -> oneshot::Receiver<A> {
         if self.waiting.len() > self.sweep_at {
             self.waiting.retain(|(_, sender)| !sender.is_closed());
             self.sweep_at = self.waiting.len() * 2 + 64;
@@ -29,12 +34,12 @@ impl Waiters {
         receiver
     }
 
-    /// Everything below `offset` is durable.
-    pub fn publish(&mut self, offset: i64) {
+    /// Everything below `offset` is reached: whoever waited for that is told `answer`.
+    pub fn release(&mut self, offset: i64, answer: &A) {
         while self.waiting.front().is_some_and(|&(wanted, _)| wanted <= offset) {
             if let Some((_, sender)) = self.waiting.pop_front() {
-                // whoever gave up does not mind
-                let _ = sender.send(Ok(()));
+                // Whoever gave up does not mind.
+                let _ = sender.send(answer.clone());
             }
         }
         if self.waiting.is_empty() && self.waiting.capacity() > 64 {
@@ -42,11 +47,11 @@ impl Waiters {
         }
     }
 
-    /// What is above `offset` will never come.
-    pub fn fail_above(&mut self, offset: i64, error: &LogError) {
+    /// What is above `offset` will never come: whoever waits for it is told `answer`.
+    pub fn release_above(&mut self, offset: i64, answer: &A) {
         while self.waiting.back().is_some_and(|&(wanted, _)| wanted > offset) {
             if let Some((_, sender)) = self.waiting.pop_back() {
-                let _ = sender.send(Err(error.clone()));
+                let _ = sender.send(answer.clone());
             }
         }
     }
@@ -61,8 +66,16 @@ pub enum Event {
     Durable,
 }
 
+/// Is told each time the durable offset has grown, on the writer's task and without a lock of the log held: it must
+/// not wait.
+pub trait Listener: Send + Sync + 'static {
+    /// The durable offset has grown.
+    fn durable_moved(&self);
+}
+
 #[derive(Default)]
 pub(crate) struct Watchers {
+    pub(crate) listener: Option<Weak<dyn Listener>>,
     next_id: u64,
     watching: Vec<(u64, Event, Arc<Notify>)>,
 }
@@ -122,16 +135,16 @@ mod tests {
     fn waiters_are_answered_in_offset_order_and_once() {
         let mut waiters = Waiters::default();
         let (mut late, mut early) = (waiters.add(20), waiters.add(10));
-        waiters.publish(15);
-        assert!(matches!(early.try_recv(), Ok(Ok(()))));
+        waiters.release(15, &"reached");
+        assert_eq!(early.try_recv(), Ok("reached"));
         assert!(late.try_recv().is_err());
-        waiters.fail_above(15, &LogError::Truncated(15));
-        assert!(matches!(late.try_recv(), Ok(Err(LogError::Truncated(15)))));
+        waiters.release_above(15, &"truncated");
+        assert_eq!(late.try_recv(), Ok("truncated"));
     }
 
     #[test]
     fn those_who_gave_up_are_forgotten() {
-        let mut waiters = Waiters::default();
+        let mut waiters = Waiters::<()>::default();
         for n in 0..10_000 {
             drop(waiters.add(n));
         }

@@ -7,7 +7,7 @@
 
 use crate::checkpoint::{encode_epochs, encode_offsets};
 use crate::commit::{Committed, commit_log, sync_written};
-use crate::disk::{join_all, replace_file};
+use crate::disk::{join_all, replace_file, replace_file_unsynced};
 use crate::error::LogError;
 use crate::files::{LEADER_EPOCHS, LOG_STARTS, RECOVERY_POINTS, TopicPartition};
 use crate::log::{FileOf, Log, State};
@@ -63,7 +63,7 @@ impl<R: Runtime> Writer<R> {
                     return;
                 }
             }
-            if worked.is_ok() {
+            if worked.is_ok() && self.is_due() {
                 worked = self.on_time().await;
             }
             if let Err(error) = worked {
@@ -76,9 +76,7 @@ impl<R: Runtime> Writer<R> {
     }
 
     async fn idle(&self) {
-        let flush = self.unsynced.values().map(|(_, at)| *at).min();
-        let removal = self.removals.front().map(|(at, _)| *at);
-        match [flush, removal, self.checkpoint_at].into_iter().flatten().min() {
+        match self.next_due() {
             None => self.shared.wake.notified().await,
             Some(at) => tokio::select! {
                 biased;
@@ -86,6 +84,16 @@ impl<R: Runtime> Writer<R> {
                 () = self.shared.runtime.sleep_until(at) => {}
             },
         }
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let flush = self.unsynced.values().map(|(_, at)| *at).min();
+        let removal = self.removals.front().map(|(at, _)| *at);
+        [flush, removal, self.checkpoint_at].into_iter().flatten().min()
+    }
+
+    fn is_due(&self) -> bool {
+        self.next_due().is_some_and(|at| at <= self.shared.runtime.now())
     }
 
     /// Commits what logs have pending.
@@ -252,20 +260,20 @@ impl<R: Runtime> Writer<R> {
                 let result = self.delete_records(&log, offset).await;
                 self.answer(reply, result);
             }
-            Command::Retention(reply) => {
-                let result = self.retention().await;
+            Command::Retention(logs, reply) => {
+                let result = self.retention(&logs).await;
                 self.answer(reply, result);
             }
-            Command::Delete(log, reply) => {
-                let result = self.delete(&log).await;
+            Command::Delete(log, removal, reply) => {
+                let result = self.delete(&log, removal).await;
                 self.answer(reply, result);
             }
             Command::Checkpoint(reply) => {
                 let result = self.checkpoint().await;
                 self.answer(reply, result);
             }
-            Command::Shutdown(reply) => {
-                let result = self.shutdown().await;
+            Command::Shutdown(broker_epoch, reply) => {
+                let result = self.shutdown(broker_epoch).await;
                 done = Done::ShutDown;
                 self.answer(reply, result);
                 self.shared.stop_service();
@@ -291,12 +299,18 @@ enum Done {
 
 /// Writes the log's leader epochs when they have changed.
 pub(crate) async fn write_epochs<R: Runtime>(log: &Log<R>) -> Result<(), LogError> {
-    let content = {
-        let mut state = log.0.state.lock();
-        if state.deleted || !std::mem::take(&mut state.epochs_dirty) {
-            return Ok(());
-        }
-        encode_epochs(&state.epochs)
-    };
-    replace_file(&log.0.shared.runtime, &log.0.dir.join(LEADER_EPOCHS), Bytes::from(content)).await
+    let Some(content) = changed_epochs(log) else { return Ok(()) };
+    replace_file(&log.0.shared.runtime, &log.0.dir.join(LEADER_EPOCHS), content).await
+}
+
+/// The same without a sync: the bug S04.
+pub(crate) async fn write_epochs_unsynced<R: Runtime>(log: &Log<R>) -> Result<(), LogError> {
+    let Some(content) = changed_epochs(log) else { return Ok(()) };
+    replace_file_unsynced(&log.0.shared.runtime, &log.0.dir.join(LEADER_EPOCHS), content).await
+}
+
+fn changed_epochs<R: Runtime>(log: &Log<R>) -> Option<Bytes> {
+    let mut state = log.0.state.lock();
+    let is_wanted = !state.deleted && std::mem::take(&mut state.epochs_dirty);
+    is_wanted.then(|| Bytes::from(encode_epochs(&state.epochs)))
 }

@@ -249,7 +249,7 @@ fn rotten_indexes_snapshots_and_checkpoints_lose_nothing() {
                     assert_eq!(log.max_timestamp().await.unwrap().map(|(_, at)| at), newest);
                     // nothing is a week old
                     log.set_config(LogConfig { retention_ms: 7 * 86_400_000, ..small() });
-                    dir.retention_tick().await.unwrap();
+                    retain(&dir, &log).await.unwrap();
                     assert_eq!(log.start_offset(), 0, "{suffix} clean={clean}");
                     fill(&log, 3, now(&handle.runtime(node))).await;
                     dir.shutdown().await.unwrap();
@@ -342,6 +342,27 @@ fn truncation_cuts_whole_batches_and_survives_a_crash() {
 }
 
 #[test]
+fn truncation_into_a_sealed_segment_that_was_read_goes_on_there() {
+    simulate(|handle, node| async move {
+        let runtime = handle.runtime(node);
+        let dir = open(&runtime).await;
+        let log = create(&dir, small()).await;
+        fill(&log, 30, now(&runtime)).await;
+        assert!(log.segment_offsets().len() > 3);
+        let sealed = log.segment_offsets()[1];
+        log.read(sealed, i64::MAX, 1, true).await.unwrap();
+        log.truncate_to(sealed + 2).await.unwrap();
+        assert_eq!(log.segment_offsets().last(), Some(&sealed));
+        fill(&log, 3, now(&runtime)).await;
+        handle.power_loss(node).unwrap();
+        handle.start(node).unwrap();
+        let dir = open(&handle.runtime(node)).await;
+        let log = dir.log(&tp()).unwrap();
+        assert_eq!(read_all(&log).await, ((0..sealed + 8).collect(), vec![]));
+    });
+}
+
+#[test]
 fn retention_by_time_takes_old_segments_and_also_an_old_active_one() {
     simulate(|handle, node| async move {
         let runtime = handle.runtime(node);
@@ -349,20 +370,20 @@ fn retention_by_time_takes_old_segments_and_also_an_old_active_one() {
         let config = LogConfig { retention_ms: 10_000, ..small() };
         let log = create(&dir, config.clone()).await;
         fill(&log, 20, now(&runtime)).await;
-        dir.retention_tick().await.unwrap();
+        retain(&dir, &log).await.unwrap();
         assert_eq!(log.start_offset(), 0);
         runtime.sleep(Duration::from_secs(9)).await;
         append(&log, 2, now(&runtime)).unwrap();
         log.wait_durable(42).await.unwrap();
         runtime.sleep(Duration::from_secs(2)).await;
-        dir.retention_tick().await.unwrap();
+        retain(&dir, &log).await.unwrap();
         let start = log.start_offset();
         assert!(start > 0 && start <= 40, "{start}");
         assert_eq!(read_all(&log).await, ((start..42).collect(), vec![]));
         assert!(handle.disk(node).files().iter().any(|file| file.path.ends_with(".deleted")));
         runtime.sleep(Duration::from_secs(20)).await;
         assert!(!handle.disk(node).files().iter().any(|file| file.path.ends_with(".deleted")));
-        dir.retention_tick().await.unwrap();
+        retain(&dir, &log).await.unwrap();
         assert_eq!((log.start_offset(), log.end_offset()), (42, 42));
         fill(&log, 1, now(&runtime)).await;
         handle.power_loss(node).unwrap();
@@ -374,6 +395,27 @@ fn retention_by_time_takes_old_segments_and_also_an_old_active_one() {
 }
 
 #[test]
+fn retention_takes_only_what_is_committed() {
+    simulate(|handle, node| async move {
+        let runtime = handle.runtime(node);
+        let dir = open(&runtime).await;
+        let log = create(&dir, LogConfig { retention_ms: 10_000, retention_bytes: 0, ..small() }).await;
+        fill(&log, 20, now(&runtime)).await;
+        runtime.sleep(Duration::from_secs(20)).await;
+        let segments = log.segment_offsets();
+        assert!(segments.len() > 2, "{segments:?}");
+        dir.retention_tick(vec![]).await.unwrap();
+        assert_eq!(log.start_offset(), 0, "nobody has said what this log is to keep");
+        dir.retention_tick(vec![(log.clone(), segments[2] - 1)]).await.unwrap();
+        assert_eq!(log.start_offset(), segments[1]);
+        dir.retention_tick(vec![(log.clone(), 39)]).await.unwrap();
+        assert_eq!(log.start_offset(), *segments.last().unwrap(), "the last batch is not committed");
+        dir.retention_tick(vec![(log.clone(), 40)]).await.unwrap();
+        assert_eq!((log.start_offset(), log.end_offset()), (40, 40));
+    });
+}
+
+#[test]
 fn retention_by_size_keeps_at_least_what_was_asked_for() {
     simulate(|handle, node| async move {
         let runtime = handle.runtime(node);
@@ -381,7 +423,7 @@ fn retention_by_size_keeps_at_least_what_was_asked_for() {
         let log = create(&dir, LogConfig { retention_bytes: 3000, ..small() }).await;
         fill(&log, 60, now(&runtime)).await;
         let before = log.size_bytes();
-        dir.retention_tick().await.unwrap();
+        retain(&dir, &log).await.unwrap();
         let after = log.size_bytes();
         assert!(before > 6000 && (3000..4000).contains(&after), "before={before} after={after}");
         assert_eq!(log.start_offset(), log.segment_offsets()[0]);
@@ -514,6 +556,37 @@ fn log_append_time_replaces_the_producers_time() {
 }
 
 #[test]
+fn what_the_controller_decided_may_be_larger_than_a_segment() {
+    simulate(|handle, node| async move {
+        let runtime = handle.runtime(node);
+        let dir = open(&runtime).await;
+        let log = create(&dir, small()).await;
+        let time = now(&runtime);
+        for count in [1, 30, 40, 1] {
+            log.append(batch(count, time), 0, Origin::Controller).unwrap();
+        }
+        log.wait_durable(log.end_offset()).await.unwrap();
+        let (mut next, mut seen) = (0, Vec::new());
+        while next < log.end_offset() {
+            let read = log.read(next, log.end_offset(), 1 << 20, true).await.unwrap();
+            seen.extend(
+                read.batches
+                    .iter()
+                    .flat_map(|chunk| batches(chunk).map(|found| found.unwrap().0.base_offset)),
+            );
+            next = read.next_offset;
+        }
+        assert_eq!(seen, [0, 1, 31, 71]);
+        drop(log);
+        handle.kill(node).unwrap();
+        handle.start(node).unwrap();
+        let dir = open(&handle.runtime(node)).await;
+        let log = dir.log(&tp()).unwrap();
+        assert_eq!((log.start_offset(), log.end_offset()), (0, 72));
+    });
+}
+
+#[test]
 fn limits_and_timestamps_are_checked_for_clients() {
     simulate(|handle, node| async move {
         let runtime = handle.runtime(node);
@@ -591,4 +664,9 @@ fn a_commit_costs_one_write_and_one_sync() {
             "{before:?} {after:?}"
         );
     });
+}
+
+/// A retention tick while everything is committed.
+async fn retain(dir: &Dir, log: &Log<SimRuntime>) -> Result<(), LogError> {
+    dir.retention_tick(vec![(log.clone(), log.end_offset())]).await
 }

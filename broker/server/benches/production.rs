@@ -2,7 +2,7 @@
 //! `cargo bench -p burnin-server --bench production`. A ceiling of the broker, not of a client.
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "a benchmark measures in real time")]
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../tests/server/common/mod.rs"]
 mod common;
 
 use burnin_runtime::Runtime;

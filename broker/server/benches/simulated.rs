@@ -3,7 +3,7 @@
 //! CPU time is that of the thread, so that other work on the machine does not count.
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures in real time")]
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../tests/server/common/mod.rs"]
 mod common;
 
 use burnin_engine::{SimHandle, SimRuntime};

@@ -213,6 +213,14 @@ impl<R: Runtime> Connection<R> {
                 return Err(End::Refused(error.to_string()));
             }
         };
+        let newest = *self.shared.config.release.versions(header.api).end();
+        if header.version > newest {
+            self.shared.memory.give_back(memory);
+            let (api, version) = (header.api, header.version);
+            return Err(End::Refused(format!(
+                "unsupported version {version} of {api} (known: up to {newest})"
+            )));
+        }
         let reply = crate::handlers::handle(&self.shared, &self.client, &header, request);
         // The id is a slice of the read buffer, and nobody needs it for the response.
         header.client_id = None;

@@ -66,6 +66,9 @@ pub enum StartError {
     /// The log directory could not be opened.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// See [`StopError::Unregistered`].
+    #[error("the broker is not registered: {0}")]
+    Unregistered(String),
     /// The metadata log contradicts itself.
     #[error("metadata log in {path} is broken: {reason}")]
     Metadata {
@@ -92,7 +95,7 @@ impl StartError {
             StartError::Listen { .. } | StartError::Directory { .. } | StartError::Log(_) => {
                 ErrorClass::Environment
             }
-            StartError::Unformatted { .. } => ErrorClass::Environment,
+            StartError::Unformatted { .. } | StartError::Unregistered(_) => ErrorClass::Environment,
             StartError::Metadata { .. } => ErrorClass::Internal,
         }
     }
@@ -104,6 +107,12 @@ pub enum StopError {
     /// The last log directory failed: nothing can be acknowledged any more, and Kafka halts as well.
     #[error("the broker halts because its last log directory failed: {0}")]
     LogDirectory(String),
+    /// The metadata log failed or contradicts itself.
+    #[error("the node halts because of its metadata log: {0}")]
+    Metadata(String),
+    /// The controllers did not register it in time: nobody answers, or they refuse.
+    #[error("the broker stops because it is not registered: {0}")]
+    Unregistered(String),
     /// The log directory could not be closed in order.
     #[error("failed to close the log directory: {0}")]
     Shutdown(String),

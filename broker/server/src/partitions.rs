@@ -1,13 +1,13 @@
 //! The partitions that this broker serves, by name and by id: what the hot paths look things up in.
 
+use crate::replica::Partition;
 use burnin_core::config::{CleanupPolicy, TimestampType, TopicSettings};
-use burnin_log::{Log, LogConfig};
+use burnin_log::LogConfig;
 use burnin_runtime::Runtime;
 use burnin_wire::StrBytes;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
 use uuid::Uuid;
 
 /// What the partitions of a topic share.
@@ -25,44 +25,6 @@ impl TopicInfo {
     /// The settings as they are now.
     pub(crate) fn settings(&self) -> Arc<TopicSettings> {
         self.settings.read().clone()
-    }
-}
-
-/// A partition that this broker leads.
-pub(crate) struct Partition<R: Runtime> {
-    pub(crate) topic: Arc<TopicInfo>,
-    /// `topic-number`.
-    pub(crate) name: Arc<str>,
-    pub(crate) log: Log<R>,
-    leader_epoch: AtomicI32,
-    in_sync: AtomicI32,
-}
-
-impl<R: Runtime> Partition<R> {
-    pub(crate) fn new(topic: Arc<TopicInfo>, name: Arc<str>, log: Log<R>) -> Partition<R> {
-        Partition { topic, name, log, leader_epoch: AtomicI32::new(0), in_sync: AtomicI32::new(1) }
-    }
-
-    /// Takes over what the metadata say.
-    pub(crate) fn update(&self, metadata: &burnin_core::metadata::Partition) {
-        self.leader_epoch.store(metadata.leader_epoch, Ordering::Release);
-        self.in_sync.store(i32::try_from(metadata.isr.len()).unwrap_or(i32::MAX), Ordering::Release);
-    }
-
-    /// The epoch that this leader stamps into batches.
-    pub(crate) fn leader_epoch(&self) -> i32 {
-        self.leader_epoch.load(Ordering::Acquire)
-    }
-
-    /// How many replicas are in sync.
-    pub(crate) fn in_sync_replicas(&self) -> i32 {
-        self.in_sync.load(Ordering::Acquire)
-    }
-
-    /// What consumers may read up to: with one replica, what is durable in the log's flush mode, so that nobody
-    /// reads what a power loss takes back.
-    pub(crate) fn high_watermark(&self) -> i64 {
-        self.log.durable_offset()
     }
 }
 
@@ -95,13 +57,18 @@ impl<R: Runtime> Topic<R> {
         numbered.filter_map(|(number, partition)| partition.as_ref().map(|partition| (number, partition)))
     }
 
+    /// Removes a partition.
+    pub(crate) fn take(&mut self, number: i32) -> Option<Arc<Partition<R>>> {
+        self.partitions.get_mut(usize::try_from(number).ok()?)?.take()
+    }
+
     /// Adds a partition.
-    pub(crate) fn put(&mut self, number: i32, partition: Partition<R>) {
+    pub(crate) fn put(&mut self, number: i32, partition: Arc<Partition<R>>) {
         let at = usize::try_from(number).expect("partition numbers are not negative");
         if self.partitions.len() <= at {
             self.partitions.resize_with(at + 1, || None);
         }
-        self.partitions[at] = Some(Arc::new(partition));
+        self.partitions[at] = Some(partition);
     }
 }
 
@@ -150,8 +117,10 @@ impl<R: Runtime> PartitionTable<R> {
     /// Gives a topic other settings, from the next request on.
     pub(crate) fn configure(&self, name: &str, settings: TopicSettings) {
         let Some(topic) = self.by_name.get(name.as_bytes()) else { return };
+        let min_isr = usize::try_from(settings.min_insync_replicas).unwrap_or(1);
         for (_, partition) in topic.partitions() {
             partition.log.set_config(log_config(&settings));
+            partition.set_min_isr(min_isr);
         }
         *topic.info.settings.write() = Arc::new(settings);
     }

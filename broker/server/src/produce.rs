@@ -1,27 +1,33 @@
 //! Produce: validate, append, wait until durable, answer (`KafkaApis.handleProduceRequest`, `ReplicaManager`).
 //!
 //! The append happens when the request is handled, so requests of one connection are appended in their order.
-//! The answer waits until every appended batch is durable in its log's flush mode; with acks=1 as well as with
-//! acks=all, because an acknowledgement promises that here. When `timeout_ms` passes first the answer is
-//! REQUEST_TIMED_OUT: the records may still become durable.
+//! The answer waits until every appended batch is durable in its log's flush mode, because an acknowledgement
+//! promises that here; with acks=all it waits until the batch is committed, which is that on every replica in sync.
+//! When `timeout_ms` passes first the answer is REQUEST_TIMED_OUT: the records may still become durable.
 
-use crate::partitions::Partition;
+use crate::hints::{Named, endpoints, leader_of, not_here};
 use crate::recompress::recompressed;
+use crate::replica::{Committed, Duty, Partition, Refused, Verdict};
 use crate::reply::{Later, Reply};
-use crate::shared::Shared;
+use crate::shared::{Client, Shared};
 use burnin_core::config::{CleanupPolicy, StoredCompression, TimestampType, TopicSettings};
-use burnin_log::{AppendError, Appended, LogError, Origin};
-use burnin_runtime::{Instant, Observation, Runtime};
+use burnin_log::{AppendError, Appended, LogError};
+use burnin_runtime::{Instant, Mutant, Observation, Runtime};
 use burnin_wire::batch::{self, ProduceError, ProduceLimits, validate_produce};
+use burnin_wire::kafka::messages::BrokerId;
 use burnin_wire::kafka::messages::produce_request::ProduceRequest;
 use burnin_wire::kafka::messages::produce_response::{
-    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceResponse,
+    TopicProduceResponse,
 };
 use burnin_wire::{ErrorCode, RequestHeader, Response, StrBytes};
 use bytes::{Bytes, BytesMut};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// Why a partition was refused.
 struct Refusal {
@@ -48,28 +54,41 @@ impl From<AppendError> for Refusal {
     }
 }
 
-/// An appended batch whose durability is awaited, and where its answer goes.
+const NOT_LEADER: &str = "This broker does not lead the partition.";
+
+/// An appended batch whose acknowledgement is awaited, and where its answer goes.
 struct Awaited<R: Runtime> {
     topic: usize,
     index: usize,
     partition: Arc<Partition<R>>,
+    /// In which it was appended.
+    leader_epoch: i32,
     base_offset: i64,
     last_offset: i64,
+}
+
+/// What the first of the awaited batches waits for.
+enum Waiting {
+    Durable(Later<Result<(), LogError>>),
+    Committed(oneshot::Receiver<Verdict>),
 }
 
 /// A produce request between append and answer.
 pub(crate) struct ProduceWait<R: Runtime> {
     response: ProduceResponse,
+    client: Client,
     version: i16,
+    acks: i16,
     awaited: Vec<Awaited<R>>,
     settled: usize,
-    current: Option<Later<Result<(), LogError>>>,
+    current: Option<Waiting>,
     deadline: Instant,
 }
 
 /// Handles a produce request.
 pub(crate) fn handle<R: Runtime>(
     shared: &Arc<Shared<R>>,
+    client: &Client,
     header: &RequestHeader,
     request: ProduceRequest,
 ) -> Reply<R> {
@@ -78,7 +97,9 @@ pub(crate) fn handle<R: Runtime>(
     let timeout = Duration::from_millis(request.timeout_ms.max(0) as u64);
     let mut wait = ProduceWait {
         response: ProduceResponse::default(),
+        client: *client,
         version,
+        acks,
         awaited: Vec::with_capacity(request.topic_data.len()),
         settled: 0,
         current: None,
@@ -97,13 +118,24 @@ pub(crate) fn handle<R: Runtime>(
             let partition = entry.as_ref().and_then(|entry| entry.partition(data.index)).cloned();
             let attempt = Attempt { shared, version, acks, transactional };
             let answer = PartitionProduceResponse::default().with_index(data.index);
-            let answer = match attempt.append(partition, data.records.unwrap_or_default()) {
-                Ok((partition, appended)) => {
-                    let answer = granted(answer, &appended, version);
+            let partition = partition.ok_or_else(|| attempt.missing(&answers.name.0, data.index));
+            let appended = partition.and_then(|partition| {
+                let (appended, leader_epoch) =
+                    attempt.append(&partition, data.records.unwrap_or_default())?;
+                Ok((partition, appended, leader_epoch))
+            });
+            let answer = match appended {
+                Ok((partition, appended, leader_epoch)) => {
+                    let mut answer = granted(answer, &appended, version);
+                    // the planted bug acknowledges what it did not append
+                    if appended.duplicate && shared.runtime.mutants().on(Mutant::A03) {
+                        answer.base_offset = partition.log.end_offset();
+                    }
                     wait.awaited.push(Awaited {
                         topic: wait.response.responses.len(),
                         index: answers.partition_responses.len(),
                         partition,
+                        leader_epoch,
                         base_offset: appended.base_offset,
                         last_offset: appended.last_offset,
                     });
@@ -135,32 +167,44 @@ struct Attempt<'a, R: Runtime> {
 }
 
 impl<R: Runtime> Attempt<'_, R> {
-    fn append(
-        &self,
-        partition: Option<Arc<Partition<R>>>,
-        records: Bytes,
-    ) -> Result<(Arc<Partition<R>>, Appended), Refusal> {
-        if !(-1..=1).contains(&self.acks) {
+    /// Of a partition that is not here.
+    fn missing(&self, topic: &str, number: i32) -> Refusal {
+        if let Some(refusal) = self.wrong_acks() {
+            return refusal;
+        }
+        let message = "This server does not host this topic-partition.";
+        Refusal::new(not_here(self.shared, Named::Name(topic), number), message)
+    }
+
+    fn wrong_acks(&self) -> Option<Refusal> {
+        let wrong = !(-1..=1).contains(&self.acks);
+        wrong.then(|| {
             let message = format!("acks is {} (known: -1, 0, 1)", self.acks);
-            return Err(Refusal::new(ErrorCode::INVALID_REQUIRED_ACKS, message));
+            Refusal::new(ErrorCode::INVALID_REQUIRED_ACKS, message)
+        })
+    }
+
+    fn append(&self, partition: &Partition<R>, records: Bytes) -> Result<(Appended, i32), Refusal> {
+        if let Some(refusal) = self.wrong_acks() {
+            return Err(refusal);
         }
-        let Some(partition) = partition else {
-            let message = "This server does not host this topic-partition.";
-            return Err(Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, message));
-        };
+        if !partition.is_leader() {
+            return Err(Refusal::new(ErrorCode::NOT_LEADER_OR_FOLLOWER, NOT_LEADER));
+        }
         let settings = partition.topic.settings();
-        let in_sync = partition.in_sync_replicas();
-        if self.acks == -1 && in_sync < settings.min_insync_replicas {
-            let message = format!(
-                "The size of the current ISR ({in_sync}) is insufficient to satisfy the min.isr requirement of {} for \
-                 partition {}",
-                settings.min_insync_replicas, partition.name
-            );
-            return Err(Refusal::new(ErrorCode::NOT_ENOUGH_REPLICAS, message));
-        }
         let batch = self.validated(&settings, records)?;
-        let appended = partition.log.append(batch, partition.leader_epoch(), Origin::Client)?;
-        Ok((partition, appended))
+        partition.append(batch, self.acks).map_err(|refused| match refused {
+            Refused::Append(error) => error.into(),
+            Refused::NotLeader => Refusal::new(ErrorCode::NOT_LEADER_OR_FOLLOWER, NOT_LEADER),
+            Refused::NotEnoughReplicas { in_sync, min } => {
+                let message = format!(
+                    "The size of the current ISR ({in_sync}) is insufficient to satisfy the min.isr requirement of \
+                     {min} for partition {}",
+                    partition.name
+                );
+                Refusal::new(ErrorCode::NOT_ENOUGH_REPLICAS, message)
+            }
+        })
     }
 
     /// The one batch of the partition, checked and as it is to be stored.
@@ -234,57 +278,104 @@ impl<R: Runtime> ProduceWait<R> {
         self.deadline
     }
 
-    /// The response, when everything is durable, has failed, or the deadline has passed.
+    /// The response, when everything is acknowledged, has failed, or the deadline has passed.
     pub(crate) fn poll(&mut self, shared: &Shared<R>, cx: &mut Context<'_>) -> Poll<Response> {
-        while let Some(awaited) = self.awaited.get(self.settled) {
-            let wanted = awaited.last_offset + 1;
-            let result = if self.current.is_none() && awaited.partition.log.durable_offset() >= wanted {
-                Ok(())
-            } else {
-                let log = &awaited.partition.log;
-                let waiting = self.current.get_or_insert_with(|| {
-                    let log = log.clone();
-                    Box::pin(async move { log.wait_durable(wanted).await })
-                });
-                match waiting.as_mut().poll(cx) {
-                    Poll::Ready(result) => result,
-                    Poll::Pending if shared.runtime.now() < self.deadline => return Poll::Pending,
-                    Poll::Pending => {
-                        self.time_out();
-                        break;
-                    }
+        while self.settled < self.awaited.len() {
+            match self.poll_first(cx) {
+                Poll::Ready(result) => {
+                    self.current = None;
+                    self.settle(shared, result);
                 }
-            };
-            self.current = None;
-            self.settle(shared, result);
+                Poll::Pending => {
+                    if let Err(error) = shared.logs.check_online() {
+                        let refusal = self.awaited[self.settled].lost(self.acks, &error);
+                        self.current = None;
+                        self.settle(shared, Err(refusal));
+                        continue;
+                    }
+                    if shared.runtime.now() < self.deadline {
+                        return Poll::Pending;
+                    }
+                    self.time_out();
+                }
+            }
+        }
+        if self.version >= 10 {
+            self.hint(shared);
         }
         Poll::Ready(Response::Produce(std::mem::take(&mut self.response)))
     }
 
-    fn settle(&mut self, shared: &Shared<R>, result: Result<(), LogError>) {
+    /// What becomes of the first batch that is not settled.
+    fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+        let awaited = &self.awaited[self.settled];
+        let (partition, wanted) = (&awaited.partition, awaited.last_offset + 1);
+        loop {
+            match &mut self.current {
+                Some(Waiting::Durable(waiting)) => {
+                    return waiting
+                        .as_mut()
+                        .poll(cx)
+                        .map(|result| result.map_err(|error| awaited.lost(self.acks, &error)));
+                }
+                Some(Waiting::Committed(waiting)) => {
+                    match ready!(Pin::new(waiting).poll(cx)) {
+                        Ok(verdict) => return Poll::Ready(verdict.map_err(|code| awaited.refused(code))),
+                        // Dropped unanswered: the partition has no followers any more.
+                        Err(_) => self.current = None,
+                    }
+                }
+                // the planted bug takes the leader's own disk for the replicas'
+                None if self.acks == -1
+                    && partition.duty() != Duty::Alone
+                    && !partition.log.runtime().mutants().on(Mutant::R28) =>
+                {
+                    match partition.committed(awaited.leader_epoch, wanted) {
+                        Committed::Now(verdict) => {
+                            return Poll::Ready(verdict.map_err(|code| awaited.refused(code)));
+                        }
+                        Committed::Later(waiting) => self.current = Some(Waiting::Committed(waiting)),
+                        Committed::WhenDurable => {}
+                    }
+                }
+                None if partition.log.durable_offset() >= wanted => return Poll::Ready(Ok(())),
+                None => {
+                    let log = partition.log.clone();
+                    let waiting = Box::pin(async move { log.wait_durable(wanted).await });
+                    self.current = Some(Waiting::Durable(waiting));
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, shared: &Shared<R>, result: Result<(), Refusal>) {
         let awaited = &self.awaited[self.settled];
         self.settled += 1;
-        // What was synced before the directory failed would be true, but nobody acknowledges on it any more.
-        match result.and_then(|()| shared.logs.check_online()) {
+        let result = result.and_then(|()| {
+            if awaited.partition.duty() != Duty::Gone && !awaited.partition.still_leads(awaited.leader_epoch)
+            {
+                return Err(awaited.replaced(self.acks));
+            }
+            // What was synced before the directory failed would be true, but nobody acknowledges on it any more.
+            shared.logs.check_online().map_err(|error| awaited.lost(self.acks, &error))
+        });
+        match result {
             Ok(()) => shared.runtime.probe().emit(|| Observation::ProduceAcked {
                 partition: awaited.partition.name.clone(),
                 base_offset: awaited.base_offset,
                 last_offset: awaited.last_offset,
+                acks: self.acks,
             }),
-            Err(error) => {
-                let code = match error {
-                    LogError::Unknown(_) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-                    _ => ErrorCode::KAFKA_STORAGE_ERROR,
-                };
-                let refusal = Refusal::new(code, error.to_string());
-                self.refuse(self.settled - 1, refusal);
-            }
+            Err(refusal) => self.refuse(self.settled - 1, refusal),
         }
     }
 
     fn time_out(&mut self) {
         for late in self.settled..self.awaited.len() {
-            let message = "the records were not durable within the request's timeout";
+            let message = match self.acks {
+                -1 => "the records were not committed within the request's timeout",
+                _ => "the records were not durable within the request's timeout",
+            };
             self.refuse(late, Refusal::new(ErrorCode::REQUEST_TIMED_OUT, message));
         }
         self.settled = self.awaited.len();
@@ -295,5 +386,67 @@ impl<R: Runtime> ProduceWait<R> {
         let answer = &mut self.response.responses[topic].partition_responses[index];
         *answer =
             refused(PartitionProduceResponse::default().with_index(answer.index), refusal, self.version);
+    }
+
+    /// Says who leads what this broker does not lead (KIP-951).
+    fn hint(&mut self, shared: &Shared<R>) {
+        let mut leaders = Vec::new();
+        for topic in &mut self.response.responses {
+            for answer in &mut topic.partition_responses {
+                if answer.error_code == ErrorCode::NOT_LEADER_OR_FOLLOWER.code()
+                    && let Some((id, epoch)) = leader_of(shared, Named::Name(&topic.name.0), answer.index)
+                {
+                    answer.current_leader =
+                        LeaderIdAndEpoch::default().with_leader_id(BrokerId(id)).with_leader_epoch(epoch);
+                    leaders.push(id);
+                }
+            }
+        }
+        if !leaders.is_empty() {
+            let endpoints = endpoints(shared, &self.client, &leaders).into_iter().map(|endpoint| {
+                NodeEndpoint::default()
+                    .with_node_id(BrokerId(endpoint.id))
+                    .with_host(endpoint.host)
+                    .with_port(endpoint.port)
+                    .with_rack(endpoint.rack)
+            });
+            self.response.node_endpoints = endpoints.collect();
+        }
+    }
+}
+
+impl<R: Runtime> Awaited<R> {
+    fn lost(&self, acks: i16, error: &LogError) -> Refusal {
+        let code = match error {
+            LogError::Unknown(_) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            // Another leader's records take their place, for now: an unclean election may bring them back.
+            LogError::Truncated(_) => return self.replaced(acks),
+            _ => ErrorCode::KAFKA_STORAGE_ERROR,
+        };
+        Refusal::new(code, error.to_string())
+    }
+
+    /// Another broker leads. With acks=1 clients take NOT_LEADER_OR_FOLLOWER for a promise that nothing was appended,
+    /// since Kafka answers those before leadership can move. Here it can: we wait for the disk. So they are told what
+    /// is known, which is nothing.
+    fn replaced(&self, acks: i16) -> Refusal {
+        match acks {
+            -1 => self.refused(ErrorCode::NOT_LEADER_OR_FOLLOWER),
+            _ => Refusal::new(
+                ErrorCode::REQUEST_TIMED_OUT,
+                "leadership moved before the appended records were known to be durable",
+            ),
+        }
+    }
+
+    fn refused(&self, code: ErrorCode) -> Refusal {
+        let message = match code {
+            ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND => {
+                format!("The ISR of {} became smaller than min.isr after the append.", self.partition.name)
+            }
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => "The topic was deleted.".to_owned(),
+            _ => NOT_LEADER.to_owned(),
+        };
+        Refusal::new(code, message)
     }
 }

@@ -1,9 +1,14 @@
 //! What the tasks of a broker share.
 
-use crate::controller::Controller;
+use crate::controller::ControllerChannel;
+use crate::error::StopError;
 use crate::fetch::SessionCache;
+use crate::lifecycle::Lifecycle;
 use crate::limits::{ConnectionCounts, ConnectionLimits, RequestMemory};
 use crate::partitions::PartitionTable;
+use crate::quorum::{Quorum, Snapshots};
+use crate::replica::Replication;
+use crate::watched::Watched;
 use burnin_core::config::{BrokerConfig, Endpoint, Layers, Properties, TopicSettings};
 use burnin_core::metadata::{Image, ResourceType};
 use burnin_log::LogDir;
@@ -41,6 +46,18 @@ pub(crate) struct BoundListener {
     pub(crate) address: SocketAddr,
     /// Where clients are told to connect; `None`: at the address that they connected to.
     pub(crate) advertised: Option<Endpoint>,
+    /// Whether it serves the controller's APIs instead of the broker's.
+    pub(crate) is_controllers: bool,
+}
+
+impl BoundListener {
+    /// Where other nodes are told to connect.
+    pub(crate) fn reached_at(&self) -> (String, u16) {
+        match &self.advertised {
+            Some(endpoint) => (endpoint.host.clone(), endpoint.port),
+            None => (self.address.ip().to_string(), self.address.port()),
+        }
+    }
 }
 
 pub(crate) struct Shared<R: Runtime> {
@@ -50,7 +67,15 @@ pub(crate) struct Shared<R: Runtime> {
     pub(crate) listeners: Vec<BoundListener>,
     pub(crate) logs: LogDir<R>,
     pub(crate) image: RwLock<Image>,
-    pub(crate) controller: Controller,
+    /// The offset before which the metadata log is applied, and followed by this node.
+    pub(crate) applied: Watched<i64>,
+    pub(crate) quorum: Quorum,
+    pub(crate) snapshots: Snapshots<R>,
+    pub(crate) controller_channel: ControllerChannel<R>,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) replication: Replication<R>,
+    /// Why this node cannot go on, once it cannot.
+    pub(crate) failed: Watched<Option<StopError>>,
     pub(crate) partitions: RwLock<PartitionTable<R>>,
     pub(crate) sessions: Mutex<SessionCache>,
     /// Ids of topics and sessions are drawn from it.
@@ -74,20 +99,21 @@ impl<R: Runtime> Shared<R> {
         (broker, image.config(ResourceType::Broker, ""))
     }
 
+    /// Whether nobody else votes on the metadata.
+    pub(crate) fn is_only_voter(&self) -> bool {
+        let voters = self.quorum.voters().voters;
+        voters.len() == 1 && voters.contains_id(self.identity.node_id)
+    }
+
     /// The layers of this broker's configuration.
     pub(crate) fn layers<'a>(&'a self, image: &'a Image) -> Layers<'a> {
         let (broker, cluster) = self.dynamic_properties(image);
         Layers { broker, cluster, fixed: &self.config.properties }
     }
 
-    /// A fresh id.
-    pub(crate) fn fresh_id(&self) -> Uuid {
-        let mut entropy = self.entropy.lock();
-        burnin_core::fresh_id(|| {
-            let mut bytes = [0; 16];
-            entropy.fill(&mut bytes);
-            bytes
-        })
+    /// The offset of the last metadata record that this node has applied and follows; -1 before the first.
+    pub(crate) fn metadata_offset(&self) -> i64 {
+        self.applied.get() - 1
     }
 
     /// The settings of a topic.
@@ -101,6 +127,15 @@ impl<R: Runtime> Shared<R> {
             Some(endpoint) => (StrBytes::from_string(endpoint.host.clone()), endpoint.port.into()),
             None => (StrBytes::from_string(client.local.ip().to_string()), client.local.port().into()),
         }
+    }
+
+    /// Takes over the rates of replication throttles that are set now.
+    pub(crate) fn update_throttles(&self, image: &Image) {
+        let layers = self.layers(image);
+        let rate =
+            |name: &str| layers.value(name).and_then(|text| text.trim().parse().ok()).unwrap_or(u64::MAX);
+        self.replication.sending.set_rate(rate("leader.replication.throttled.rate"));
+        self.replication.fetching.set_rate(rate("follower.replication.throttled.rate"));
     }
 
     /// Takes over the limits on connections that are set now.

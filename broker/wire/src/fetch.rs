@@ -1,11 +1,11 @@
 //! Fetch responses, written so that record batches go from the log to the socket as they are.
 //!
-//! Everything around the batches goes into one buffer, which is cut where batches belong; the batches themselves
-//! are handed on as the [`Bytes`] that they came in.
+//! Everything around the batches goes into one buffer, which is cut where batches belong when all is written; the
+//! batches themselves are handed on as the [`Bytes`] that they came in.
 
 use std::collections::VecDeque;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use kafka_protocol::messages::FetchResponse;
 use kafka_protocol::messages::fetch_response::{
     EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData, SnapshotId,
@@ -40,8 +40,7 @@ pub fn encode_fetch_response(
     let mut writer = Writer {
         version: header.version,
         buf: response_start(header, 64 + 96 * partitions),
-        head: None,
-        sent: VecDeque::new(),
+        sent: Vec::new(),
         sent_len: 0,
     };
     writer.response(response, batches);
@@ -50,12 +49,10 @@ pub fn encode_fetch_response(
 
 struct Writer {
     version: i16,
-    /// What is being written, after the last batch.
-    buf: BytesMut,
-    /// What came before the first batch; the frame's length is still to be put into it.
-    head: Option<BytesMut>,
-    /// What comes after `head`.
-    sent: VecDeque<Bytes>,
+    /// Everything but the batches; the frame's length is still to be put into it.
+    buf: Vec<u8>,
+    /// The batches, each with its place in `buf`.
+    sent: Vec<(usize, Bytes)>,
     sent_len: usize,
 }
 
@@ -145,9 +142,8 @@ impl Writer {
             self.buf.put_i32(length);
         }
         for batch in batches.iter().filter(|batch| !batch.is_empty()) {
-            self.cut();
             self.sent_len += batch.len();
-            self.sent.push_back(batch.clone());
+            self.sent.push((self.buf.len(), batch.clone()));
         }
     }
 
@@ -228,30 +224,31 @@ impl Writer {
         }
     }
 
-    /// Ends the piece that is being written.
-    fn cut(&mut self) {
-        if self.buf.is_empty() {
-            return;
-        }
-        let piece = self.buf.split();
-        if self.head.is_none() {
-            self.head = Some(piece);
-        } else {
-            self.sent_len += piece.len();
-            self.sent.push_back(piece.freeze());
-        }
-    }
-
     fn finish(mut self) -> Parts {
-        self.cut();
-        let mut head = self.head.expect("a response has a header");
-        let length = frame_length(head.len() - 4 + self.sent_len);
-        head[..4].copy_from_slice(&length);
-        Parts::from_pieces(head.freeze(), self.sent)
+        let length = frame_length(self.buf.len() - 4 + self.sent_len);
+        self.buf[..4].copy_from_slice(&length);
+        let mut around = Bytes::from(self.buf);
+        let first = match self.sent.first() {
+            Some((place, _)) => around.split_to(*place),
+            None => std::mem::take(&mut around),
+        };
+        let mut cut = first.len();
+        let mut rest = VecDeque::with_capacity(2 * self.sent.len());
+        for (place, batch) in self.sent {
+            if place > cut {
+                rest.push_back(around.split_to(place - cut));
+                cut = place;
+            }
+            rest.push_back(batch);
+        }
+        if !around.is_empty() {
+            rest.push_back(around);
+        }
+        Parts::from_pieces(first, rest)
     }
 }
 
-fn put_unsigned_varint(buf: &mut BytesMut, mut value: u32) {
+fn put_unsigned_varint(buf: &mut Vec<u8>, mut value: u32) {
     while value >= 0x80 {
         buf.put_u8(value as u8 | 0x80);
         value >>= 7;
@@ -263,7 +260,7 @@ fn put_unsigned_varint(buf: &mut BytesMut, mut value: u32) {
 mod tests {
     use super::*;
     use crate::testing::{Rng, generate};
-    use crate::{Response, decode_response};
+    use crate::{Response, StrBytes, decode_request, decode_response, encode_request, encode_response};
 
     fn header(version: i16) -> RequestHeader {
         RequestHeader { api: Api::Fetch, version, correlation_id: 77, client_id: None }
@@ -296,10 +293,74 @@ mod tests {
                 theirs[..4].copy_from_slice(&length);
                 let ours = encode_fetch_response(&header(version), &response, &[]);
                 assert_eq!(ours.len(), theirs.len());
-                assert_eq!(ours.into_bytes(), theirs.freeze(), "v{version} {response:?}");
+                assert_eq!(ours.into_bytes(), Bytes::from(theirs), "v{version} {response:?}");
             }
             assert!(with_records > 100, "v{version}: {with_records} partitions with records");
         }
+    }
+
+    #[test]
+    fn what_replicas_of_the_metadata_log_say_arrives() {
+        use kafka_protocol::messages::fetch_request::{
+            FetchPartition, FetchRequest, FetchTopic, ReplicaState,
+        };
+        let partition = FetchPartition::default()
+            .with_fetch_offset(70)
+            .with_last_fetched_epoch(4)
+            .with_current_leader_epoch(5)
+            .with_replica_directory_id(uuid::Uuid::from_u128(9))
+            .with_high_watermark(66);
+        let topic =
+            FetchTopic::default().with_topic_id(uuid::Uuid::from_u128(1)).with_partitions(vec![partition]);
+        let request = FetchRequest::default()
+            .with_cluster_id(Some(StrBytes::from_static_str("cluster")))
+            .with_replica_state(ReplicaState::default().with_replica_id(2.into()).with_replica_epoch(33))
+            .with_topics(vec![topic]);
+        let mut frame = encode_request(18, 7, "2", &request.clone().into()).into_bytes();
+        let _length = frame.split_to(4);
+        let (header, decoded) = decode_request(frame).unwrap();
+        assert_eq!(decoded, request.into());
+
+        let partition = PartitionData::default()
+            .with_high_watermark(66)
+            .with_diverging_epoch(EpochEndOffset::default().with_epoch(3).with_end_offset(60))
+            .with_current_leader(LeaderIdAndEpoch::default().with_leader_id(1.into()).with_leader_epoch(6))
+            .with_snapshot_id(SnapshotId::default().with_end_offset(50).with_epoch(2))
+            .with_records(Some(Bytes::new()));
+        let topic = FetchableTopicResponse::default()
+            .with_topic_id(uuid::Uuid::from_u128(1))
+            .with_partitions(vec![partition]);
+        let endpoint = NodeEndpoint::default()
+            .with_node_id(1.into())
+            .with_host(StrBytes::from_static_str("c1"))
+            .with_port(9093)
+            .with_rack(None);
+        let response =
+            FetchResponse::default().with_responses(vec![topic]).with_node_endpoints(vec![endpoint]);
+        let mut frame = encode_fetch_response(&header, &response, &[]).into_bytes();
+        let _length = frame.split_to(4);
+        assert_eq!(decode_response(Api::Fetch, 18, frame), Ok(response.into()));
+    }
+
+    #[test]
+    fn produce_response_tells_the_leader() {
+        use kafka_protocol::messages::produce_response as produce;
+        let leader = produce::LeaderIdAndEpoch::default().with_leader_id(2.into()).with_leader_epoch(8);
+        let partition =
+            produce::PartitionProduceResponse::default().with_error_code(6).with_current_leader(leader);
+        let topic = produce::TopicProduceResponse::default().with_partition_responses(vec![partition]);
+        let endpoint = produce::NodeEndpoint::default()
+            .with_node_id(2.into())
+            .with_host(StrBytes::from_static_str("b2"))
+            .with_port(9092)
+            .with_rack(Some(StrBytes::from_static_str("r")));
+        let response = produce::ProduceResponse::default()
+            .with_responses(vec![topic])
+            .with_node_endpoints(vec![endpoint]);
+        let header = RequestHeader { api: Api::Produce, version: 10, correlation_id: 1, client_id: None };
+        let mut frame = encode_response(&header, &response.clone().into()).into_bytes();
+        let _length = frame.split_to(4);
+        assert_eq!(decode_response(Api::Produce, 10, frame), Ok(response.into()));
     }
 
     #[test]

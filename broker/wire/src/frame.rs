@@ -2,7 +2,7 @@
 //!
 //! The reader of a connection cuts frames and hands them in *without* the length; what goes out carries it.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 use kafka_protocol::protocol::StrBytes;
 use thiserror::Error;
 
@@ -108,7 +108,7 @@ pub fn decode_response(api: Api, version: i16, frame: Bytes) -> Result<Response,
 /// When the request has a field set that `version` cannot carry: that is a bug of the caller.
 pub fn encode_request(version: i16, correlation_id: i32, client_id: &str, request: &Request) -> Parts {
     let api = request.api();
-    let mut buf = BytesMut::with_capacity(256 + records_len(request));
+    let mut buf = Vec::with_capacity(256 + records_len(request));
     buf.put_i32(0);
     buf.put_i16(api.key());
     buf.put_i16(version);
@@ -152,8 +152,8 @@ fn records_len(request: &Request) -> usize {
 }
 
 /// The length (zero for now) and the response header.
-pub(crate) fn response_start(header: &RequestHeader, capacity: usize) -> BytesMut {
-    let mut buf = BytesMut::with_capacity(capacity);
+pub(crate) fn response_start(header: &RequestHeader, capacity: usize) -> Vec<u8> {
+    let mut buf = Vec::with_capacity(capacity);
     buf.put_i32(0);
     buf.put_i32(header.correlation_id);
     if header.api.response_header_version(header.version) >= 1 {
@@ -162,10 +162,10 @@ pub(crate) fn response_start(header: &RequestHeader, capacity: usize) -> BytesMu
     buf
 }
 
-fn finish(mut buf: BytesMut) -> Parts {
+fn finish(mut buf: Vec<u8>) -> Parts {
     let length = frame_length(buf.len() - 4);
     buf[..4].copy_from_slice(&length);
-    Parts::from(buf.freeze())
+    Parts::from(Bytes::from(buf))
 }
 
 pub(crate) fn frame_length(length: usize) -> [u8; 4] {

@@ -11,6 +11,7 @@
 //! | `fetch.rs`, `parts.rs` | Fetch responses without copying record batches; [`Parts`] to send |
 //! | `batch/` | record batches: header, records, builder, codecs, what a leader demands of a producer |
 //! | `metadata_records/` | records of `__cluster_metadata` in Kafka's encoding |
+//! | `control_records.rs` | control batches: what a quorum writes for itself |
 //! | `error.rs` | [`ErrorCode`] |
 //!
 //! - **No byte from a socket reaches the decoder of `kafka-protocol` unchecked.** [`decode_request`] and
@@ -38,6 +39,7 @@
 
 pub mod api;
 pub mod batch;
+pub mod control_records;
 pub mod error;
 mod fetch;
 mod frame;
@@ -48,7 +50,7 @@ mod schema;
 mod testing;
 pub mod versions;
 
-pub use api::{Api, Request, Response};
+pub use api::{Api, Request, Response, Scope};
 pub use error::ErrorCode;
 pub use fetch::encode_fetch_response;
 pub use frame::{

@@ -1,32 +1,22 @@
 //! What an `ApiVersions` response advertises.
 
 use bytes::{BufMut, BytesMut};
+use kafka_protocol::protocol::VersionRange;
 
 use crate::api::Api;
 use crate::error::ErrorCode;
 use crate::parts::Parts;
 
-/// Every API with the versions to advertise, by key.
+/// The versions of an API to advertise.
 ///
 /// They are the versions that [`crate::decode_request`] accepts, with one exception: Produce is advertised from 0,
 /// as Kafka does (KAFKA-18659), because librdkafka before 2.11.1 takes a higher minimum for a broker without
 /// compression. A Produce request below version 3 is still refused.
-pub const fn advertised() -> &'static [(Api, i16, i16)] {
-    &ADVERTISED
+pub const fn advertised(api: Api) -> VersionRange {
+    let versions = api.versions();
+    let min = if matches!(api, Api::Produce) { 0 } else { versions.min };
+    VersionRange { min, max: versions.max }
 }
-
-static ADVERTISED: [(Api, i16, i16); Api::ALL.len()] = {
-    let mut table = [(Api::Produce, 0, 0); Api::ALL.len()];
-    let mut index = 0;
-    while index < table.len() {
-        let api = Api::ALL[index];
-        let versions = api.versions();
-        let min = if matches!(api, Api::Produce) { 0 } else { versions.min };
-        table[index] = (api, min, versions.max);
-        index += 1;
-    }
-    table
-};
 
 /// The answer to an `ApiVersions` request of an unsupported version (KIP-511): a version 0 response with
 /// `UNSUPPORTED_VERSION` and the range of `ApiVersions` itself, from which the client picks its next try.
@@ -51,7 +41,8 @@ mod tests {
 
     #[test]
     fn every_advertised_version_can_be_decoded_and_answered() {
-        for &(api, min, max) in advertised() {
+        for &api in Api::ALL {
+            let VersionRange { min, max } = advertised(api);
             let (request, response) = crate_versions::of(api);
             let both = request.intersect(&response);
             let min = if api == Api::Produce { 3 } else { min };

@@ -1,9 +1,13 @@
 //! The typed configuration of a broker.
 
-use super::definition::{Effect, Value};
+use super::cluster::{QuorumSettings, ReplicationSettings, Roles, Voter, bootstrap_servers, check_protocols};
+use super::definition::Effect;
 use super::endpoint::Endpoint;
 use super::layers::{Layers, Properties};
+use super::listeners::Listeners;
+use super::view::View;
 use super::{ConfigError, broker_definition, check_broker_property, parse_properties};
+use crate::Release;
 use std::path::PathBuf;
 
 /// What a broker is started with. Everything in it was checked.
@@ -15,10 +19,26 @@ pub struct BrokerConfig {
     pub cluster_id: Option<String>,
     /// `broker.rack`.
     pub rack: Option<String>,
-    /// The client listeners of `listeners`, without those of the controller. At least one.
+    /// `process.roles`.
+    pub roles: Roles,
+    /// The listeners of the broker, without those of the controller; none without the broker role.
     pub listeners: Vec<Endpoint>,
-    /// `advertised.listeners`, one for each listener that has one.
+    /// Those of the controller; none without the controller role, and for a single node that names none.
+    pub controller_listeners: Vec<Endpoint>,
+    /// `advertised.listeners`, one for each listener that has one, also of the controller.
     pub advertised: Vec<Endpoint>,
+    /// `inter.broker.listener.name`: the listener that brokers use between themselves.
+    pub inter_broker_listener: String,
+    /// `controller.listener.names`.
+    pub controller_listener_names: Vec<String>,
+    /// `controller.quorum.voters`. Empty: the voters stand in the log, or this node is alone.
+    pub voters: Vec<Voter>,
+    /// `controller.quorum.bootstrap.servers`.
+    pub bootstrap_servers: Vec<(String, u16)>,
+    /// `controller.quorum.*`, sessions of brokers, snapshots.
+    pub quorum: QuorumSettings,
+    /// `replica.*` and what belongs to it.
+    pub replication: ReplicationSettings,
     /// The data directory.
     pub data_dir: PathBuf,
     /// `socket.request.max.bytes`.
@@ -51,6 +71,10 @@ pub struct BrokerConfig {
     pub controlled_shutdown: bool,
     /// What was set, name by name.
     pub properties: Properties,
+    /// The release that this node stands for. No property sets it: simulations of upgrades do.
+    pub release: Release,
+    /// The release as which a cluster begins that has no metadata yet. No property sets it either.
+    pub bootstrap_release: Release,
 }
 
 impl Default for BrokerConfig {
@@ -73,26 +97,26 @@ impl BrokerConfig {
         }
         let none = Properties::new();
         let view = View(Layers { broker: &none, cluster: &none, fixed: properties });
-        let controllers = view.list("controller.listener.names");
         check_protocols(&view)?;
-        check_quorum(&view)?;
-        let listeners = client_endpoints(&view, "listeners", &controllers)?;
-        if listeners.is_empty() {
-            return Err(view.refusal("listeners", "at least one listener that is not the controller's"));
-        }
-        let advertised = client_endpoints(&view, "advertised.listeners", &controllers)?;
-        for endpoint in &advertised {
-            if endpoint.is_wildcard() || !listeners.iter().any(|listener| listener.name == endpoint.name) {
-                let wanted = "a host that clients can reach, under the name of one of `listeners`";
-                return Err(view.refusal("advertised.listeners", wanted));
-            }
-        }
+        let roles = Roles::read(&view)?;
+        let bootstrap_servers = bootstrap_servers(&view)?;
+        let voters = Voter::read(&view, roles, !bootstrap_servers.is_empty())?;
+        let has_others = voters.len() > 1 || !bootstrap_servers.is_empty();
+        let listeners = Listeners::read(&view, roles, has_others)?;
         Ok(BrokerConfig {
             node_id: view.node_id()?,
             cluster_id: view.cluster_id()?,
             rack: view.text("broker.rack"),
-            listeners,
-            advertised,
+            roles,
+            listeners: listeners.broker,
+            controller_listeners: listeners.controller,
+            advertised: listeners.advertised,
+            inter_broker_listener: listeners.inter_broker,
+            controller_listener_names: listeners.controller_names,
+            voters,
+            bootstrap_servers,
+            quorum: QuorumSettings::read(&view)?,
+            replication: ReplicationSettings::read(&view)?,
             data_dir: view.data_dir()?,
             request_max_bytes: view.number("socket.request.max.bytes") as usize,
             queued_max_request_bytes: usize::try_from(view.number("queued.max.request.bytes")).ok(),
@@ -110,14 +134,33 @@ impl BrokerConfig {
             producer_id_expiration_ms: view.number("producer.id.expiration.ms"),
             controlled_shutdown: view.flag("controlled.shutdown.enable"),
             properties: properties.clone(),
+            release: Release::LATEST,
+            bootstrap_release: Release::LATEST,
         })
+    }
+
+    /// Whether this node is its own quorum: it names no voters, and nobody but itself to ask for them.
+    pub fn is_alone(&self) -> bool {
+        let is_own = |(host, port): &(String, u16)| {
+            let own = self.controller_listeners.iter().filter(|listener| listener.port == *port);
+            let advertised = |name: &str| self.advertised.iter().find(|endpoint| endpoint.name == name);
+            own.into_iter().any(|listener| {
+                let local = ["localhost", "127.0.0.1", "::1"].contains(&host.as_str());
+                listener.host == *host
+                    || listener.is_wildcard() && local
+                    || advertised(&listener.name).is_some_and(|endpoint| endpoint.host == *host)
+            })
+        };
+        self.voters.is_empty() && self.roles.are_combined() && self.bootstrap_servers.iter().all(is_own)
     }
 
     /// The same configuration with one property set otherwise.
     pub fn with(&self, name: &str, value: &str) -> Result<BrokerConfig, ConfigError> {
         let mut properties = self.properties.clone();
         properties.insert(name.to_owned(), value.to_owned());
-        BrokerConfig::from_properties(&properties)
+        let (release, bootstrap_release) = (self.release, self.bootstrap_release);
+        let config = BrokerConfig::from_properties(&properties)?;
+        Ok(BrokerConfig { release, bootstrap_release, ..config })
     }
 
     /// The properties that were set and change nothing here.
@@ -125,159 +168,6 @@ impl BrokerConfig {
         let names = self.properties.keys().map(String::as_str);
         names.filter(|name| broker_definition(name).is_some_and(|d| d.effect == Effect::None)).collect()
     }
-}
-
-/// Typed access to checked properties.
-struct View<'a>(Layers<'a>);
-
-impl View<'_> {
-    fn value(&self, name: &str) -> Option<Value> {
-        let definition = broker_definition(name).unwrap_or_else(|| panic!("no broker property {name}"));
-        let text = self.0.value(name)?;
-        Some(
-            definition
-                .parse(&text)
-                .unwrap_or_else(|error| panic!("checked property became invalid: {error}")),
-        )
-    }
-
-    fn number(&self, name: &str) -> i64 {
-        match self.value(name) {
-            Some(Value::Number(number)) => number,
-            other => panic!("broker property {name} is not a number: {other:?}"),
-        }
-    }
-
-    fn flag(&self, name: &str) -> bool {
-        match self.value(name) {
-            Some(Value::Boolean(flag)) => flag,
-            other => panic!("broker property {name} is not a boolean: {other:?}"),
-        }
-    }
-
-    fn text(&self, name: &str) -> Option<String> {
-        match self.value(name) {
-            Some(Value::Text(text)) => Some(text).filter(|text| !text.is_empty()),
-            None => None,
-            other => panic!("broker property {name} is not a text: {other:?}"),
-        }
-    }
-
-    fn list(&self, name: &str) -> Vec<String> {
-        match self.value(name) {
-            Some(Value::List(items)) => items,
-            None => Vec::new(),
-            other => panic!("broker property {name} is not a list: {other:?}"),
-        }
-    }
-
-    fn refusal(&self, name: &str, wanted: &str) -> ConfigError {
-        let value = self.0.value(name).unwrap_or_default();
-        ConfigError::Invalid { name: name.to_owned(), value, wanted: wanted.to_owned() }
-    }
-
-    fn node_id(&self) -> Result<i32, ConfigError> {
-        let (node, broker) = (self.0.fixed.get("node.id"), self.0.fixed.get("broker.id"));
-        match (node, broker) {
-            (Some(node), Some(broker)) if node.trim() != broker.trim() => {
-                Err(self.refusal("broker.id", &format!("the same as node.id, which is {node}")))
-            }
-            (None, Some(_)) if self.number("broker.id") < 0 => {
-                Err(self.refusal("broker.id", "a number, at least 0"))
-            }
-            (None, Some(_)) => Ok(self.number("broker.id") as i32),
-            _ => Ok(self.number("node.id") as i32),
-        }
-    }
-
-    fn cluster_id(&self) -> Result<Option<String>, ConfigError> {
-        let id = self.text("cluster.id");
-        let is_id = |id: &String| {
-            (1..=64).contains(&id.len())
-                && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
-        };
-        match id {
-            Some(id) if !is_id(&id) => {
-                Err(self.refusal("cluster.id", "1 to 64 letters, digits, `-` and `_`"))
-            }
-            other => Ok(other),
-        }
-    }
-
-    fn data_dir(&self) -> Result<PathBuf, ConfigError> {
-        let dirs = self.list("log.dirs");
-        let dir = match dirs.as_slice() {
-            [] => self.text("log.dir").ok_or_else(|| self.refusal("log.dir", "a directory"))?,
-            [one] => one.clone(),
-            _ => return Err(self.refusal("log.dirs", "exactly one directory; several are not supported yet")),
-        };
-        match self.text("metadata.log.dir") {
-            Some(metadata) if metadata != dir => {
-                Err(self.refusal("metadata.log.dir", &format!("the data directory itself, which is {dir}")))
-            }
-            _ => Ok(PathBuf::from(dir)),
-        }
-    }
-}
-
-fn check_protocols(view: &View<'_>) -> Result<(), ConfigError> {
-    for pair in view.list("listener.security.protocol.map") {
-        let known = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
-        let protocol = pair.split_once(':').map(|(_, protocol)| protocol.to_ascii_uppercase());
-        if !protocol.is_some_and(|protocol| known.contains(&protocol.as_str())) {
-            return Err(view.refusal("listener.security.protocol.map", "NAME:PROTOCOL pairs"));
-        }
-    }
-    Ok(())
-}
-
-/// Slice by slice: until the quorum has several voters, only this node may be one.
-fn check_quorum(view: &View<'_>) -> Result<(), ConfigError> {
-    let roles = view.list("process.roles");
-    if !(roles.iter().any(|role| role == "broker") && roles.iter().any(|role| role == "controller")) {
-        return Err(view.refusal("process.roles", "broker,controller; separate roles are not supported yet"));
-    }
-    let node = format!("{}@", view.node_id()?);
-    let voters = view.list("controller.quorum.voters");
-    if voters.len() > 1 || voters.iter().any(|voter| !voter.starts_with(&node)) {
-        return Err(
-            view.refusal("controller.quorum.voters", "this node alone; quorums are not supported yet")
-        );
-    }
-    if view.list("controller.quorum.bootstrap.servers").len() > 1 {
-        let wanted = "this node alone; quorums are not supported yet";
-        return Err(view.refusal("controller.quorum.bootstrap.servers", wanted));
-    }
-    Ok(())
-}
-
-fn client_endpoints(
-    view: &View<'_>,
-    property: &str,
-    controllers: &[String],
-) -> Result<Vec<Endpoint>, ConfigError> {
-    let mut endpoints: Vec<Endpoint> = Vec::new();
-    for text in view.list(property) {
-        let endpoint = Endpoint::parse(property, &text)?;
-        if controllers.iter().any(|name| name.eq_ignore_ascii_case(&endpoint.name)) {
-            continue;
-        }
-        let map = view.list("listener.security.protocol.map");
-        let protocol = map.iter().find_map(|pair| {
-            pair.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case(&endpoint.name)).map(|(_, p)| p)
-        });
-        if !protocol.unwrap_or(&endpoint.name).eq_ignore_ascii_case("PLAINTEXT") {
-            let wanted = format!("PLAINTEXT listeners (`{}` is not mapped to PLAINTEXT)", endpoint.name);
-            return Err(view.refusal(property, &wanted));
-        }
-        if endpoints.iter().any(|other| other.name == endpoint.name) {
-            return Err(
-                view.refusal(property, &format!("each name once (`{}` is there twice)", endpoint.name))
-            );
-        }
-        endpoints.push(endpoint);
-    }
-    Ok(endpoints)
 }
 
 #[cfg(test)]
@@ -322,8 +212,6 @@ mod tests {
             ("listeners=PLAINTEXT://:1,PLAINTEXT://:2", "listeners"),
             ("advertised.listeners=PLAINTEXT://0.0.0.0:9092", "advertised.listeners"),
             ("log.dirs=/a,/b", "log.dirs"),
-            ("controller.quorum.voters=1@a:1,2@b:1", "controller.quorum.voters"),
-            ("process.roles=broker", "process.roles"),
             ("cluster.id=not an id", "cluster.id"),
         ] {
             let error = parse(text).unwrap_err();

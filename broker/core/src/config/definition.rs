@@ -67,6 +67,8 @@ pub enum Range {
     OneOf(&'static [&'static str]),
     /// A list of these texts.
     Each(&'static [&'static str]),
+    /// A list of `partition:broker`, or `*` (`ThrottledReplicaListValidator`).
+    Replicas,
 }
 
 /// How a broker property can be changed while the broker runs (`DynamicBrokerConfig`).
@@ -162,6 +164,10 @@ impl Definition {
             (Range::Each(known), Value::List(items)) => {
                 items.iter().all(|item| known.contains(&item.as_str()))
             }
+            (Range::Replicas, Value::List(items)) => {
+                let is_all = |item: &String| item == "*" && items.len() == 1;
+                items.iter().all(|item| is_all(item) || throttled_replica(item).is_some())
+            }
             (range, value) => {
                 unreachable!("property {} pairs range {range:?} with value {value:?}", self.name)
             }
@@ -182,8 +188,16 @@ impl Definition {
             Range::Fraction => format!("{noun} from 0 to 1"),
             Range::OneOf(known) => format!("one of {}", known.join(", ")),
             Range::Each(known) => format!("{noun} of {}", known.join(", ")),
+            Range::Replicas => format!("{noun} of partition:broker, or *"),
         }
     }
+}
+
+/// `partition:broker`.
+pub(super) fn throttled_replica(text: &str) -> Option<(i32, i32)> {
+    let (partition, broker) = text.split_once(':')?;
+    let number = |text: &str| text.trim().parse().ok().filter(|number| *number >= 0);
+    Some((number(partition)?, number(broker)?))
 }
 
 /// Shorthand of the tables: a property that is obeyed and needs a restart to change.
@@ -235,6 +249,10 @@ mod tests {
             Value::List(vec!["compact".into(), "delete".into()])
         );
         assert!(policy.parse("compact,remove").is_err());
+        let replicas = used("replicas", Kind::List, Some(""), Range::Replicas, "");
+        for (text, is_fine) in [("", true), ("*", true), ("0:1,10:2", true), ("0:1,*", false), ("0", false)] {
+            assert_eq!(replicas.parse(text).is_ok(), is_fine, "{text}");
+        }
         let ratio = used("ratio", Kind::Double, None, Range::Fraction, "");
         assert!(ratio.parse("0.5").is_ok() && ratio.parse("1.5").is_err() && ratio.parse("NaN").is_err());
     }

@@ -2,24 +2,28 @@
 //!
 //! - `properties.rs` reads the file format; `definition.rs` says what a property is; `table_*.rs` list them;
 //! - `layers.rs` finds the value that counts (topic, broker, cluster default, file, default);
-//! - `broker.rs` and `topic.rs` are the typed views that the server works with.
+//! - `broker.rs`, `cluster.rs`, `listeners.rs` and `topic.rs` are the typed views that the server works with.
 //!
 //! A property that nobody knows is an error that names the nearest known ones; one that Kafka knows and that
 //! would change what an operator relies on (security, tiered storage) is refused rather than ignored; one that
 //! only tunes something that this broker lacks is accepted, and [`BrokerConfig::without_effect`] lists it.
 
 mod broker;
+mod cluster;
 mod definition;
 mod endpoint;
 mod layers;
+mod listeners;
 mod nearest;
 mod properties;
 mod table_log;
 mod table_server;
 mod table_topic;
 mod topic;
+mod view;
 
 pub use broker::BrokerConfig;
+pub use cluster::{QuorumSettings, ReplicaSelector, ReplicationSettings, Roles, Voter};
 pub use definition::{Definition, Effect, Kind, Range, Update, Value};
 pub use endpoint::Endpoint;
 pub use layers::{Candidate, Layers, Properties, Source, broker_synonyms};
@@ -27,7 +31,8 @@ pub use nearest::nearest;
 pub use properties::parse_properties;
 pub use table_topic::{Scale, TOPIC, TopicDefinition};
 pub use topic::{
-    CleanupPolicy, StoredCompression, TimestampType, TopicSettings, check_topic_property, topic_definition,
+    CleanupPolicy, StoredCompression, ThrottledReplicas, TimestampType, TopicSettings, check_topic_property,
+    topic_definition,
 };
 
 /// Why a configuration was refused. The text names the property, the value and the choices.

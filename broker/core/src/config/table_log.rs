@@ -202,23 +202,23 @@ pub(super) const LOG: &[Definition] = &[
     )),
 ];
 
-/// The metadata log and quorum, and replication: accepted now, obeyed when there is more than one broker.
+/// The metadata log and quorum, and replication.
 pub(super) const CLUSTER: &[Definition] = &[
-    idle(
+    used(
         "controller.quorum.election.timeout.ms",
         Int,
         Some("1000"),
         Any,
         "When a voter without leader becomes candidate.",
     ),
-    idle(
+    used(
         "controller.quorum.fetch.timeout.ms",
         Int,
         Some("2000"),
         Any,
         "When a follower without fetch becomes candidate.",
     ),
-    idle(
+    used(
         "controller.quorum.election.backoff.max.ms",
         Int,
         Some("1000"),
@@ -232,13 +232,20 @@ pub(super) const CLUSTER: &[Definition] = &[
         Any,
         "How long metadata records are gathered.",
     ),
-    idle("controller.quorum.request.timeout.ms", Int, Some("2000"), Any, "The timeout of quorum requests."),
-    idle(
+    used("controller.quorum.request.timeout.ms", Int, Some("2000"), Any, "The timeout of quorum requests."),
+    used(
         "controller.quorum.retry.backoff.ms",
         Int,
         Some("20"),
         Any,
         "The pause before a quorum request is repeated.",
+    ),
+    used(
+        "controller.quorum.auto.join.enable",
+        Boolean,
+        Some("false"),
+        Any,
+        "A controller that is no voter asks to become one.",
     ),
     idle(
         "controller.socket.timeout.ms",
@@ -247,21 +254,21 @@ pub(super) const CLUSTER: &[Definition] = &[
         Any,
         "The timeout of requests to the controller.",
     ),
-    idle(
+    used(
         "initial.broker.registration.timeout.ms",
         Int,
         Some("60000"),
         Any,
         "How long the first registration may take.",
     ),
-    idle(
+    used(
         "broker.heartbeat.interval.ms",
         Int,
         Some("2000"),
         Any,
         "How often a broker reports to the controller.",
     ),
-    idle("broker.session.timeout.ms", Int, Some("9000"), Any, "When a silent broker is fenced."),
+    used("broker.session.timeout.ms", Int, Some("9000"), Any, "When a silent broker is fenced."),
     used(
         "metadata.log.dir",
         Text,
@@ -284,14 +291,14 @@ pub(super) const CLUSTER: &[Definition] = &[
         "The smallest segment of the metadata log.",
     ),
     used("metadata.log.segment.ms", Long, Some("604800000"), Any, "Segment age of the metadata log."),
-    idle(
+    used(
         "metadata.log.max.record.bytes.between.snapshots",
         Long,
         Some("20971520"),
         AtLeast(1),
         "When a snapshot is taken.",
     ),
-    idle(
+    used(
         "metadata.log.max.snapshot.interval.ms",
         Long,
         Some("3600000"),
@@ -300,12 +307,13 @@ pub(super) const CLUSTER: &[Definition] = &[
     ),
     idle("metadata.max.retention.bytes", Long, Some("104857600"), Any, "Retention of the metadata log."),
     idle("metadata.max.retention.ms", Long, Some("604800000"), Any, "Retention of the metadata log."),
-    idle(
+    // Kafka's is 500: whoever has nothing to do shall not write to every disk twice a second.
+    used(
         "metadata.max.idle.interval.ms",
         Int,
-        Some("500"),
+        Some("0"),
         AtLeast(0),
-        "How often an idle controller writes a no-op.",
+        "How often the controller writes a no-op; 0 for never, which is the default here (Kafka: 500).",
     ),
     idle("eligible.leader.replicas.enable", Boolean, Some("false"), Any, "KIP-966."),
     idle(
@@ -315,35 +323,35 @@ pub(super) const CLUSTER: &[Definition] = &[
         Any,
         "The oldest protocol between brokers (before metadata.version).",
     ),
-    idle("replica.lag.time.max.ms", Long, Some("30000"), Any, "When a lagging follower leaves the ISR."),
-    idle("replica.socket.timeout.ms", Int, Some("30000"), Any, "The timeout of a follower's fetch."),
+    used("replica.lag.time.max.ms", Long, Some("30000"), Any, "When a lagging follower leaves the ISR."),
+    used("replica.socket.timeout.ms", Int, Some("30000"), Any, "The timeout of a follower's fetch."),
     idle("replica.socket.receive.buffer.bytes", Int, Some("65536"), Any, "SO_RCVBUF of a follower."),
-    idle(
+    used(
         "replica.fetch.max.bytes",
         Int,
         Some("1048576"),
         AtLeast(0),
         "Bytes per partition of a follower's fetch.",
     ),
-    idle("replica.fetch.wait.max.ms", Int, Some("500"), Any, "How long a follower's fetch waits."),
-    idle("replica.fetch.min.bytes", Int, Some("1"), Any, "For how many bytes it waits."),
-    idle("replica.fetch.backoff.ms", Int, Some("1000"), AtLeast(0), "The pause after a failed fetch."),
-    idle(
+    used("replica.fetch.wait.max.ms", Int, Some("500"), Any, "How long a follower's fetch waits."),
+    used("replica.fetch.min.bytes", Int, Some("1"), Any, "For how many bytes it waits."),
+    used("replica.fetch.backoff.ms", Int, Some("1000"), AtLeast(0), "The pause after a failed fetch."),
+    used(
         "replica.fetch.response.max.bytes",
         Int,
         Some("10485760"),
         AtLeast(0),
         "Bytes of a follower's fetch.",
     ),
-    idle(
+    used(
         "replica.high.watermark.checkpoint.interval.ms",
         Long,
         Some("5000"),
         Any,
         "How often high watermarks are written.",
     ),
-    idle("replica.selector.class", Text, None, Any, "How the preferred read replica is chosen (KIP-392)."),
-    dynamic(idle("num.replica.fetchers", Int, Some("1"), AtLeast(1), "Fetchers per leader.")),
+    used("replica.selector.class", Text, None, Any, "How the preferred read replica is chosen (KIP-392)."),
+    dynamic(used("num.replica.fetchers", Int, Some("1"), AtLeast(1), "Fetchers per leader.")),
     idle(
         "num.replica.alter.log.dirs.threads",
         Int,
@@ -354,7 +362,7 @@ pub(super) const CLUSTER: &[Definition] = &[
     idle("fetch.purgatory.purge.interval.requests", Int, Some("1000"), Any, "Kafka's purgatory."),
     idle("producer.purgatory.purge.interval.requests", Int, Some("1000"), Any, "Kafka's purgatory."),
     idle("delete.records.purgatory.purge.interval.requests", Int, Some("1"), Any, "Kafka's purgatory."),
-    idle(
+    used(
         "auto.leader.rebalance.enable",
         Boolean,
         Some("true"),
@@ -362,14 +370,14 @@ pub(super) const CLUSTER: &[Definition] = &[
         "Whether preferred leaders are restored.",
     ),
     idle("leader.imbalance.per.broker.percentage", Int, Some("10"), Any, "The imbalance that is tolerated."),
-    idle(
+    used(
         "leader.imbalance.check.interval.seconds",
         Long,
         Some("300"),
         AtLeast(1),
         "How often it is looked for.",
     ),
-    idle(
+    used(
         "unclean.leader.election.interval.ms",
         Long,
         Some("300000"),

@@ -139,7 +139,7 @@ pub(super) const SERVER: &[Definition] = &[
     idle("num.network.threads", Int, Some("3"), AtLeast(1), "Kafka's network threads."),
     dynamic(idle("num.io.threads", Int, Some("8"), AtLeast(1), "Kafka's request threads.")),
     dynamic(idle("background.threads", Int, Some("10"), AtLeast(1), "Kafka's background threads.")),
-    idle("request.timeout.ms", Int, Some("30000"), Any, "The timeout of requests that this broker sends."),
+    used("request.timeout.ms", Int, Some("30000"), Any, "The timeout of requests that this broker sends."),
     idle(
         "socket.connection.setup.timeout.ms",
         Long,
@@ -203,7 +203,7 @@ pub(super) const SERVER: &[Definition] = &[
     dynamic(used("compression.gzip.level", Int, Some("-1"), Between(-1, 9), "The gzip level.")),
     dynamic(used("compression.lz4.level", Int, Some("9"), Between(1, 17), "The lz4 level.")),
     dynamic(used("compression.zstd.level", Int, Some("3"), Between(-131072, 22), "The zstd level.")),
-    dynamic(idle(
+    dynamic(used(
         "unclean.leader.election.enable",
         Boolean,
         Some("false"),
@@ -260,8 +260,29 @@ pub(super) const SERVER: &[Definition] = &[
     idle("quota.window.size.seconds", Int, Some("1"), AtLeast(1), "The window of a sample."),
     idle("controller.quota.window.num", Int, Some("11"), AtLeast(1), "Samples of controller quotas."),
     idle("controller.quota.window.size.seconds", Int, Some("1"), AtLeast(1), "The window of a sample."),
-    idle("replication.quota.window.num", Int, Some("11"), AtLeast(1), "Samples of replication quotas."),
-    idle("replication.quota.window.size.seconds", Int, Some("1"), AtLeast(1), "The window of a sample."),
+    used("replication.quota.window.num", Int, Some("11"), AtLeast(1), "Samples of replication throttles."),
+    used("replication.quota.window.size.seconds", Int, Some("1"), AtLeast(1), "The window of a sample."),
+    dynamic(used(
+        "leader.replication.throttled.rate",
+        Long,
+        Some("9223372036854775807"),
+        AtLeast(0),
+        "Bytes per second that throttled leaders send.",
+    )),
+    dynamic(used(
+        "follower.replication.throttled.rate",
+        Long,
+        Some("9223372036854775807"),
+        AtLeast(0),
+        "Bytes per second that throttled followers fetch.",
+    )),
+    dynamic(idle(
+        "replica.alter.log.dirs.io.max.bytes.per.second",
+        Long,
+        Some("9223372036854775807"),
+        AtLeast(0),
+        "Bytes per second that are moved between directories. There is one directory: nothing is moved.",
+    )),
     idle("offsets.topic.replication.factor", Short, Some("3"), AtLeast(1), "Replicas of __consumer_offsets."),
     idle("offsets.topic.num.partitions", Int, Some("50"), AtLeast(1), "Partitions of __consumer_offsets."),
     idle(

@@ -1,7 +1,7 @@
 //! Properties of topics, and which broker properties give their defaults (`ServerTopicConfigSynonyms`).
 
 use super::definition::Kind::{Boolean, Double, Int, List, Long, Text};
-use super::definition::Range::{Any, AtLeast, Between, Each, Fraction, OneOf};
+use super::definition::Range::{Any, AtLeast, Between, Each, Fraction, OneOf, Replicas};
 use super::definition::{Definition, idle, used};
 
 /// The values of `compression.type`.
@@ -127,7 +127,13 @@ pub const TOPIC: &[TopicDefinition] = &[
         &[("log.flush.interval.ms", Same), ("log.flush.scheduler.interval.ms", Same)],
     ),
     from(
-        idle("follower.replication.throttled.replicas", List, Some(""), Any, "Followers that are throttled."),
+        used(
+            "follower.replication.throttled.replicas",
+            List,
+            Some(""),
+            Replicas,
+            "Replicas that fetch under the throttle of their broker.",
+        ),
         &[],
     ),
     from(
@@ -141,7 +147,13 @@ pub const TOPIC: &[TopicDefinition] = &[
         &[("log.index.interval.bytes", Same)],
     ),
     from(
-        idle("leader.replication.throttled.replicas", List, Some(""), Any, "Leaders that are throttled."),
+        used(
+            "leader.replication.throttled.replicas",
+            List,
+            Some(""),
+            Replicas,
+            "Replicas that send, as leaders, under the throttle of their broker.",
+        ),
         &[],
     ),
     from(

@@ -1,9 +1,10 @@
 //! The typed settings of a topic.
 
-use super::definition::{Definition, Value};
+use super::definition::{Definition, Value, throttled_replica};
 use super::layers::{Candidate, Layers, Properties, Source, broker_synonyms};
 use super::table_topic::{Scale, TOPIC, TopicDefinition};
 use super::{ConfigError, unknown};
+use std::collections::BTreeSet;
 
 /// What retention does with old segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,41 @@ pub struct TopicSettings {
     pub segment_index_bytes: i32,
     /// `segment.ms`.
     pub segment_ms: i64,
+    /// `unclean.leader.election.enable`.
+    pub unclean_leader_election: bool,
+    /// `leader.replication.throttled.replicas`.
+    pub throttled_leaders: ThrottledReplicas,
+    /// `follower.replication.throttled.replicas`.
+    pub throttled_followers: ThrottledReplicas,
+}
+
+/// Which replicas of a topic a throttle holds for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ThrottledReplicas {
+    /// All of them.
+    All,
+    /// These: partition and broker.
+    Of(BTreeSet<(i32, i32)>),
+}
+
+impl ThrottledReplicas {
+    /// Whether it holds for this one.
+    pub fn holds(&self, partition: i32, broker: i32) -> bool {
+        match self {
+            ThrottledReplicas::All => true,
+            ThrottledReplicas::Of(replicas) => replicas.contains(&(partition, broker)),
+        }
+    }
+
+    fn of(value: Value) -> ThrottledReplicas {
+        match value {
+            Value::List(items) if items.iter().any(|item| item == "*") => ThrottledReplicas::All,
+            Value::List(items) => {
+                ThrottledReplicas::Of(items.iter().filter_map(|item| throttled_replica(item)).collect())
+            }
+            other => panic!("throttled replicas are not a list: {other:?}"),
+        }
+    }
 }
 
 /// The topic property of this name.
@@ -168,6 +204,9 @@ impl TopicSettings {
             segment_bytes: int("segment.bytes"),
             segment_index_bytes: int("segment.index.bytes"),
             segment_ms: long("segment.ms"),
+            unclean_leader_election: value("unclean.leader.election.enable") == Value::Boolean(true),
+            throttled_leaders: ThrottledReplicas::of(value("leader.replication.throttled.replicas")),
+            throttled_followers: ThrottledReplicas::of(value("follower.replication.throttled.replicas")),
         }
     }
 }
@@ -203,6 +242,10 @@ mod tests {
         let overrides = properties(&[("retention.ms", "5"), ("cleanup.policy", "compact,delete")]);
         let settings = TopicSettings::resolve(&layers, &overrides);
         assert_eq!(settings.retention_ms, 5);
+        let throttled = properties(&[("follower.replication.throttled.replicas", "0:1, 2:3")]);
+        let throttled = TopicSettings::resolve(&layers, &throttled);
+        assert!(throttled.throttled_followers.holds(2, 3) && !throttled.throttled_followers.holds(0, 3));
+        assert!(!throttled.throttled_leaders.holds(0, 1));
         assert_eq!(settings.cleanup_policy, CleanupPolicy::CompactAndDelete);
 
         let retention = topic_definition("retention.ms").unwrap();

@@ -2,6 +2,7 @@
 
 use super::{Cluster, Decision};
 use crate::metadata::{ApiError, Partition};
+use burnin_runtime::Mutant;
 use burnin_wire::ErrorCode;
 use burnin_wire::metadata_records::{MetadataRecord, PartitionChangeRecord};
 use std::collections::BTreeSet;
@@ -116,7 +117,11 @@ impl<'a> Cluster<'a> {
 
     fn is_eligible(&self, broker: i32, epoch: i64) -> bool {
         let known = self.image.brokers().get(&broker);
-        known.is_some_and(|known| known.is_active() && (epoch == -1 || epoch == known.epoch))
+        known.is_some_and(|known| {
+            let is_current = epoch == -1 || epoch == known.epoch;
+            // the planted bug does not ask whether the broker may lead
+            is_current && (known.is_active() || self.config.mutants.on(Mutant::R14))
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use burnin_wire::ErrorCode;
 use burnin_wire::metadata_records::{
     Endpoint, FeatureRange, MetadataRecord, RegisterBrokerRecord, UnregisterBrokerRecord,
 };
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 /// A start of a broker presents itself.
@@ -97,7 +98,7 @@ impl Cluster<'_> {
             let message = format!("Broker ID {broker_id} is not currently registered");
             return Err(ApiError::new(ErrorCode::BROKER_ID_NOT_REGISTERED, message));
         };
-        let mut records = self.follow(Event::LostTail(broker_id));
+        let mut records = self.follow(Event::Gone(broker_id));
         records.push(UnregisterBrokerRecord { broker_id, broker_epoch: known.epoch }.into());
         Ok(Decision::new((), records))
     }
@@ -123,11 +124,12 @@ impl Cluster<'_> {
         if request.log_dirs.is_empty() {
             return Err("No directories specified in request".to_owned());
         }
-        for (index, directory) in request.log_dirs.iter().enumerate() {
+        let mut seen = BTreeSet::new();
+        for directory in &request.log_dirs {
             if is_reserved(*directory) {
                 return Err("Reserved directory ID in request".to_owned());
             }
-            if request.log_dirs[..index].contains(directory) {
+            if !seen.insert(*directory) {
                 return Err("Duplicate directory ID in request".to_owned());
             }
             let owner = self.image.brokers().iter().find(|(_, broker)| broker.log_dirs.contains(directory));

@@ -1,10 +1,12 @@
 //! The cluster as the active controller sees it: the image, with the settings that decide.
 
 use super::ControllerConfig;
-use super::features::{ELIGIBLE_LEADER_REPLICAS, METADATA_VERSION_NAME};
+use super::features::ELIGIBLE_LEADER_REPLICAS;
 use super::partition_change::{Election, PartitionChange};
 use crate::config::{Layers, Properties, topic_definition};
-use crate::metadata::{ApiError, Broker, Image, METADATA_VERSION_ELR, Partition, ResourceType};
+use crate::metadata::{
+    ApiError, Broker, Image, METADATA_VERSION_ELR, METADATA_VERSION_NAME, Partition, ResourceType,
+};
 use burnin_wire::ErrorCode;
 use uuid::Uuid;
 

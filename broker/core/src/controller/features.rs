@@ -2,30 +2,18 @@
 
 use super::configs::same_isr;
 use super::{Cluster, Decision};
-use crate::metadata::{ApiError, FeatureRanges, METADATA_VERSION, METADATA_VERSION_ELR, ResourceType};
+use crate::metadata::{ApiError, FeatureRanges, METADATA_VERSION_ELR, METADATA_VERSION_NAME, ResourceType};
 use burnin_wire::ErrorCode;
 use burnin_wire::metadata_records::{
     ConfigRecord, FeatureLevelRecord, FeatureRange, MetadataRecord, PartitionChangeRecord,
 };
 use std::collections::BTreeMap;
 
-/// Which records may be written.
-pub const METADATA_VERSION_NAME: &str = METADATA_VERSION.0;
-
 /// Whether eligible leader replicas are kept (KIP-966).
 pub const ELIGIBLE_LEADER_REPLICAS: &str = "eligible.leader.replicas.version";
 
-/// The lowest level that is written here: that of Kafka 3.9.
-const METADATA_VERSION_MIN: i16 = 21;
-
-/// What this build supports.
-pub fn supported_features() -> FeatureRanges {
-    let ranges = [
-        (METADATA_VERSION_NAME, (METADATA_VERSION_MIN, METADATA_VERSION.1)),
-        (ELIGIBLE_LEADER_REPLICAS, (0, 1)),
-    ];
-    ranges.into_iter().map(|(name, range)| (name.to_owned(), range)).collect()
-}
+/// Whether voters stand in the log (KIP-853). No record of the controller says so but a control record of the log.
+pub const KRAFT_VERSION: &str = "kraft.version";
 
 /// How far a client lets a level go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +102,9 @@ impl Cluster<'_> {
         let FeatureUpdate { name, level, kind } = update;
         let refuse = |why: &str| Err(invalid(name, *level, why));
         let current = self.finalized(name);
+        if name == KRAFT_VERSION {
+            return refuse("It is decided when the directories of the controllers are formatted.");
+        }
         if *level < 0 {
             return refuse("A feature version cannot be less than 0.");
         }

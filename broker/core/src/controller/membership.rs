@@ -11,8 +11,10 @@ use uuid::Uuid;
 pub(super) enum Event {
     /// It is fenced or about to stop: it leaves every ISR and leads nothing. What it holds it keeps.
     Leaves(i32),
-    /// It came back without a clean stop, or is gone for good: its tail may be lost, so it leaves every ELR too.
+    /// It came back without a clean stop: its tail may be lost, so it leaves every ELR too.
     LostTail(i32),
+    /// It is gone for good, with all that it held.
+    Gone(i32),
     /// It is unfenced: partitions without a leader may get one.
     Returns(i32),
 }
@@ -22,6 +24,10 @@ impl Event {
         match self {
             Event::Leaves(id) => partition.isr.contains(&id),
             Event::LostTail(id) => partition.isr.contains(&id) || partition.elr.contains(&id),
+            Event::Gone(id) => {
+                let members = [&partition.isr, &partition.elr, &partition.last_known_elr];
+                members.iter().any(|members| members.contains(&id))
+            }
             Event::Returns(_) => partition.leader == -1,
         }
     }
@@ -61,9 +67,10 @@ impl<'a> Cluster<'a> {
                 change.moved = moved;
                 match event {
                     Event::Leaves(id) => change.isr.retain(|member| *member != id),
-                    Event::LostTail(id) => {
+                    Event::LostTail(id) | Event::Gone(id) => {
                         change.isr.retain(|member| *member != id);
                         change.lost_tail = Some(id);
+                        change.gone = (event == Event::Gone(id)).then_some(id);
                     }
                     Event::Returns(_) => {}
                 }
@@ -79,7 +86,9 @@ impl<'a> Cluster<'a> {
 
     fn may_lead_after(&self, event: Event, broker: i32) -> bool {
         match event {
-            Event::Leaves(id) | Event::LostTail(id) => broker != id && self.is_active(broker),
+            Event::Leaves(id) | Event::LostTail(id) | Event::Gone(id) => {
+                broker != id && self.is_active(broker)
+            }
             Event::Returns(id) if broker == id => {
                 self.image.brokers().get(&id).is_some_and(|known| !known.in_controlled_shutdown)
             }

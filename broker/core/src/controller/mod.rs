@@ -33,6 +33,7 @@ mod alter_partition;
 mod brokers;
 mod cluster;
 mod configs;
+mod controllers;
 mod election;
 mod features;
 mod heartbeat;
@@ -48,10 +49,9 @@ mod topics;
 pub use alter_partition::{AlterPartition, IsrState, ProposedIsr};
 pub use brokers::Registration;
 pub use cluster::Cluster;
+pub use controllers::ControllerRegistration;
 pub use election::{ElectionKind, ElectionResult};
-pub use features::{
-    ELIGIBLE_LEADER_REPLICAS, FeatureUpdate, METADATA_VERSION_NAME, UpdateKind, supported_features,
-};
+pub use features::{ELIGIBLE_LEADER_REPLICAS, FeatureUpdate, KRAFT_VERSION, UpdateKind};
 pub use heartbeat::{Heartbeat, HeartbeatAnswer};
 pub use invariants::{check_image, check_step};
 pub use producer_ids::ProducerIdBlock;
@@ -59,9 +59,9 @@ pub use reassignment::Reassignment;
 
 use crate::config::Properties;
 use crate::metadata::{ApiError, Defaults, FeatureRanges, Image};
-use burnin_runtime::Instant;
+use burnin_runtime::{Instant, Mutants};
 use burnin_wire::ErrorCode;
-use burnin_wire::metadata_records::MetadataRecord;
+use burnin_wire::metadata_records::{MetadataRecord, NoOpRecord};
 use sessions::Sessions;
 use std::time::Duration;
 
@@ -74,6 +74,8 @@ pub struct ControllerConfig {
     pub cluster_id: String,
     /// The voters of the quorum: they must have registered before a feature is raised.
     pub voters: Vec<i32>,
+    /// Whether the voters are configured: then no other controller registers.
+    pub voters_are_configured: bool,
     /// `broker.session.timeout.ms`.
     pub session_timeout: Duration,
     /// What a topic gets that does not say (`num.partitions`, `default.replication.factor`).
@@ -84,10 +86,14 @@ pub struct ControllerConfig {
     pub rebalance_interval: Option<Duration>,
     /// `unclean.leader.election.interval.ms`.
     pub unclean_interval: Duration,
+    /// `metadata.max.idle.interval.ms`; `None` for never.
+    pub idle_interval: Option<Duration>,
     /// The levels of features that this controller supports.
     pub features: FeatureRanges,
     /// What a cluster without any metadata begins with: features and their levels.
     pub bootstrap: Vec<(String, i16)>,
+    /// A planted bug, in the simulator.
+    pub mutants: Mutants,
 }
 
 /// When and where a decision is made.
@@ -128,6 +134,7 @@ struct Active {
     sessions: Sessions,
     balance_at: Instant,
     unclean_at: Instant,
+    idle_at: Instant,
 }
 
 impl Controller {
@@ -141,6 +148,11 @@ impl Controller {
         &self.image
     }
 
+    /// Others vote from now on.
+    pub fn set_voters(&mut self, voters: Vec<i32>) {
+        self.config.voters = voters;
+    }
+
     /// Whether this is the one that decides.
     pub fn is_active(&self) -> bool {
         self.active.is_some()
@@ -152,7 +164,8 @@ impl Controller {
         let sessions = Sessions::begin(self.config.session_timeout, &self.image, now);
         let balance_at = self.config.rebalance_interval.map_or(Instant::FAR_FUTURE, |every| now + every);
         let unclean_at = now + self.config.unclean_interval;
-        self.active = Some(Active { sessions, balance_at, unclean_at });
+        let idle_at = self.config.idle_interval.map_or(Instant::FAR_FUTURE, |every| now + every);
+        self.active = Some(Active { sessions, balance_at, unclean_at, idle_at });
         self.view().activation_records()
     }
 
@@ -185,11 +198,12 @@ impl Controller {
     /// When [`Controller::tick`] is due next.
     pub fn deadline(&self) -> Instant {
         let Some(active) = &self.active else { return Instant::FAR_FUTURE };
-        active.sessions.deadline(&self.image).min(active.balance_at).min(active.unclean_at)
+        let deadline = active.sessions.deadline(&self.image);
+        deadline.min(active.balance_at).min(active.unclean_at).min(active.idle_at)
     }
 
     /// Time has passed: fences one broker whose session is over, or balances leaders, or elects uncleanly where
-    /// that is allowed. One thing at a time, so that each sees the outcome of the one before (as
+    /// that is allowed, or writes a record that says nothing (`QuorumController.maybeScheduleNextWriteNoOpRecord`). One thing at a time, so that each sees the outcome of the one before (as
     /// `maybeFenceOneStaleBroker`): apply the records and ask again while [`Controller::deadline`] is past.
     pub fn tick(&mut self, now: Instant) -> Vec<MetadataRecord> {
         let Some(active) = &mut self.active else { return Vec::new() };
@@ -208,6 +222,10 @@ impl Controller {
             let (records, more) = cluster.elect_leaderless();
             active.unclean_at = if more { now } else { now + self.config.unclean_interval };
             return records;
+        }
+        if active.idle_at <= now {
+            active.idle_at = self.config.idle_interval.map_or(Instant::FAR_FUTURE, |every| now + every);
+            return vec![MetadataRecord::NoOp(NoOpRecord {})];
         }
         Vec::new()
     }

@@ -11,7 +11,8 @@
 //!
 //! Stricter than Kafka, each for an invariant that is asserted here: the ELR is computed for the ISR *after* the
 //! election (Kafka: before), names replicas only (Kafka keeps one that a reassignment removed), and what
-//! `min.insync.replicas` demands is bounded by the replicas of this partition (Kafka: of partition 0).
+//! `min.insync.replicas` demands is bounded by the replicas of this partition (Kafka: of partition 0). And the last known
+//! leader is forgotten when it comes back with another directory or is unregistered.
 
 use crate::metadata::Partition;
 use burnin_wire::metadata_records::PartitionChangeRecord;
@@ -47,6 +48,8 @@ pub(super) struct PartitionChange<'a> {
     pub(super) unclean: bool,
     /// A broker whose replica is in another directory from now on.
     pub(super) moved: Option<(i32, Uuid)>,
+    /// A broker that is gone for good.
+    pub(super) gone: Option<i32>,
 }
 
 struct Elected {
@@ -79,6 +82,7 @@ impl<'a> PartitionChange<'a> {
             lost_tail: None,
             unclean: false,
             moved: None,
+            gone: None,
         }
     }
 
@@ -194,7 +198,11 @@ impl<'a> PartitionChange<'a> {
     /// (KAFKA-19522: not before).
     fn last_known_leader(&self, elr: &[i32]) -> Option<i32> {
         let [last] = self.before.last_known_elr[..] else { return None };
-        let wanted = self.has_elr && self.isr.is_empty() && elr.is_empty() && self.replicas.contains(&last);
+        let wanted = self.holds_something(last)
+            && self.has_elr
+            && self.isr.is_empty()
+            && elr.is_empty()
+            && self.replicas.contains(&last);
         (wanted && (self.may_lead)(last)).then_some(last)
     }
 
@@ -204,12 +212,19 @@ impl<'a> PartitionChange<'a> {
         if leader != NO_LEADER || (!self.has_elr && !self.isr.is_empty()) {
             return Vec::new();
         }
-        match (before.leader, &before.last_known_elr[..], &before.isr[..]) {
+        let mut known = match (before.leader, &before.last_known_elr[..], &before.isr[..]) {
             (last, _, _) if last != NO_LEADER && self.has_elr && self.isr.is_empty() => vec![last],
             // Leaderless since before ELR was on: the last member of the ISR was the last leader.
             (NO_LEADER, [], [last]) if self.has_elr && self.isr.is_empty() => vec![*last],
             _ => before.last_known_elr.clone(),
-        }
+        };
+        known.retain(|id| self.holds_something(*id));
+        known
+    }
+
+    /// Not so a broker with an empty disk: elected as the last known leader, it would empty the others too.
+    fn holds_something(&self, broker: i32) -> bool {
+        self.moved.is_none_or(|(id, _)| id != broker) && self.gone != Some(broker)
     }
 }
 

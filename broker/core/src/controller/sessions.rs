@@ -12,6 +12,8 @@ pub(super) struct Session {
     /// The registration that is meant; an older one has no session.
     pub(super) epoch: i64,
     pub(super) last_contact: Instant,
+    /// Whether this controller has heard of it at all, or only gives it time.
+    heard: bool,
     /// The offset of the last metadata record that the broker has applied; -1 before its first heartbeat.
     pub(super) metadata_offset: i64,
     /// In controlled shutdown: every other broker must have applied the record at this offset.
@@ -32,25 +34,32 @@ impl Sessions {
     pub(super) fn begin(timeout: Duration, image: &Image, now: Instant) -> Sessions {
         let mut sessions = Sessions { timeout, by_broker: BTreeMap::new() };
         for (id, broker) in image.brokers().iter().filter(|(_, broker)| !broker.fenced) {
-            sessions.open(*id, broker.epoch, now);
+            sessions.open(*id, broker.epoch, now, false);
         }
         sessions
     }
 
     /// A broker registered (again).
-    pub(super) fn open(&mut self, broker: i32, epoch: i64, last_contact: Instant) {
-        let session =
-            Session { epoch, last_contact, metadata_offset: -1, shutdown_offset: None, released: false };
+    fn open(&mut self, broker: i32, epoch: i64, last_contact: Instant, heard: bool) {
+        let session = Session {
+            epoch,
+            last_contact,
+            heard,
+            metadata_offset: -1,
+            shutdown_offset: None,
+            released: false,
+        };
         self.by_broker.insert(broker, session);
     }
 
     /// The broker was heard of. After a failover this may be the first that is heard of a fenced one.
     pub(super) fn touch(&mut self, broker: i32, epoch: i64, now: Instant) -> &mut Session {
         if self.by_broker.get(&broker).is_none_or(|session| session.epoch != epoch) {
-            self.open(broker, epoch, now);
+            self.open(broker, epoch, now, true);
         }
         let session = self.by_broker.get_mut(&broker).expect("it was just opened");
         session.last_contact = now;
+        session.heard = true;
         session
     }
 
@@ -58,10 +67,14 @@ impl Sessions {
         self.by_broker.remove(&broker);
     }
 
-    /// Whether this registration was heard of in time and was not told to stop.
+    /// Whether this controller has heard of this registration in time and has not told it to stop. After a failover
+    /// a broker that starts again need not wait until it is sure that its former start is gone: from its
+    /// registration on, that one acts with an old epoch.
     pub(super) fn is_alive(&self, broker: i32, epoch: i64, now: Instant) -> bool {
         let session = self.by_broker.get(&broker).filter(|session| session.epoch == epoch);
-        session.is_some_and(|session| !session.released && now < session.last_contact + self.timeout)
+        session.is_some_and(|session| {
+            session.heard && !session.released && now < session.last_contact + self.timeout
+        })
     }
 
     /// The least metadata offset that a broker other than those that stop has applied.

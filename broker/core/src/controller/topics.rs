@@ -151,7 +151,9 @@ impl Cluster<'_> {
         let factor = match topic.replication_factor {
             -1 => self.config.defaults.replication_factor,
             factor if factor < 1 => {
-                let message = "Replication factor must be larger than 0, or -1 to use the default value.";
+                let message = format!(
+                    "Replication factor must be larger than 0, or -1 to use the default value, not {factor}."
+                );
                 return Err(ApiError::new(ErrorCode::INVALID_REPLICATION_FACTOR, message));
             }
             factor => factor,
@@ -208,8 +210,11 @@ impl Cluster<'_> {
         }
         for (index, broker) in replicas.iter().enumerate() {
             if !self.image.brokers().contains_key(broker) {
+                let known: Vec<String> = self.image.brokers().keys().map(ToString::to_string).collect();
                 return wrong(format!(
-                    "The manual partition assignment includes broker {broker}, but no such broker is registered."
+                    "The manual partition assignment includes broker {broker}, but no such broker is registered (known: \
+                     {}).",
+                    known.join(", ")
                 ));
             }
             if replicas[..index].contains(broker) {

@@ -35,8 +35,9 @@ impl ResourceType {
     }
 }
 
-/// The state of the cluster at one offset of the metadata log.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// The state of the cluster at one offset of the metadata log. Two are equal when they say the same about the same
+/// offset; which topics there were before is no part of it, and no snapshot has it.
+#[derive(Clone, Debug, Default)]
 pub struct Image {
     brokers: BTreeMap<i32, Broker>,
     controllers: BTreeMap<i32, ControllerNode>,
@@ -50,7 +51,20 @@ pub struct Image {
     applied: i64,
 }
 
+impl PartialEq for Image {
+    fn eq(&self, other: &Image) -> bool {
+        self.content() == other.content()
+    }
+}
+
 impl Image {
+    /// All by which two images are compared.
+    pub fn content(&self) -> impl PartialEq + std::fmt::Debug + '_ {
+        let who = (&self.brokers, &self.controllers);
+        let what = (&self.topics, &self.names, &self.collisions, &self.configs, &self.features);
+        (self.applied, who, what, self.next_producer_id)
+    }
+
     /// Brokers by number.
     pub fn brokers(&self) -> &BTreeMap<i32, Broker> {
         &self.brokers
@@ -98,6 +112,11 @@ impl Image {
         self.configs.get(&(kind, name.to_owned())).unwrap_or(&NONE)
     }
 
+    /// Everything that was set, by resource.
+    pub fn configs(&self) -> &BTreeMap<(ResourceType, String), Properties> {
+        &self.configs
+    }
+
     /// Finalized features.
     pub fn features(&self) -> &BTreeMap<String, i16> {
         &self.features
@@ -127,6 +146,12 @@ impl Image {
                 self.applied
             ));
         }
+        self.replay(record)?;
+        self.applied = offset + 1;
+        Ok(())
+    }
+
+    pub(super) fn replay(&mut self, record: &MetadataRecord) -> Result<(), String> {
         match record {
             MetadataRecord::RegisterBroker(record) => {
                 self.brokers.insert(record.broker_id, Broker::new(record));
@@ -156,8 +181,16 @@ impl Image {
             // Records of later slices and no-ops change nothing that this broker looks at.
             _ => {}
         }
-        self.applied = offset + 1;
         Ok(())
+    }
+
+    /// What a planted bug leaves out of snapshots.
+    pub fn forget_producer_ids(&mut self) {
+        self.next_producer_id = 0;
+    }
+
+    pub(super) fn set_applied_offset(&mut self, offset: i64) {
+        self.applied = offset;
     }
 
     fn broker_mut(&mut self, id: i32, epoch: i64) -> Result<&mut Broker, String> {

@@ -6,19 +6,25 @@
 
 mod configs;
 mod image;
+mod image_records;
 mod names;
 mod partition;
 mod records;
 mod registration;
+mod snapshot;
 mod topics;
 
 pub use configs::{AlterOp, ConfigOp, alter_configs, replace_configs};
 pub use image::{Image, ResourceType, Topic};
 pub use names::{METADATA_TOPIC, check_topic_name};
 pub use partition::Partition;
-pub(crate) use records::METADATA_VERSION_ELR;
-pub use records::{METADATA_VERSION, decode_record, encode_record, encode_record_at};
+pub(crate) use records::{METADATA_VERSION_ELR, METADATA_VERSION_MIN};
+pub use records::{METADATA_VERSION_NAME, RecordRefused, RecordVersions};
 pub use registration::{Broker, ControllerNode, FeatureRanges};
+pub use snapshot::{
+    Snapshot, SnapshotError, SnapshotParts, encode_snapshot, parse_snapshot_name, read_snapshot,
+    snapshot_name,
+};
 pub use topics::{
     CreatedTopic, Defaults, NewPartitions, NewTopic, create_partitions, create_topics, delete_topic,
 };

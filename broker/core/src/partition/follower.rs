@@ -15,8 +15,8 @@ pub enum FollowerStep {
     Truncate(i64),
     /// The leader no longer has what comes next: drop everything, and begin at this offset.
     StartAt(i64),
-    /// Append what came; afterwards the high watermark is this.
-    Append { high_watermark: i64 },
+    /// Nothing is wrong any more: fetch from the end of the log.
+    Fetch,
 }
 
 impl Follower {
@@ -61,8 +61,10 @@ impl Follower {
     pub fn out_of_range(&self, own_end: i64, leader_start: i64, leader_end: i64) -> FollowerStep {
         if leader_end < own_end {
             FollowerStep::Truncate(leader_end)
-        } else {
+        } else if leader_start > own_end {
             FollowerStep::StartAt(leader_start)
+        } else {
+            FollowerStep::Fetch
         }
     }
 
@@ -71,19 +73,22 @@ impl Follower {
     pub fn appended(&mut self, leader_high_watermark: i64, log_end: i64, log_start: i64) -> i64 {
         let known = leader_high_watermark.min(log_end).max(log_start);
         self.high_watermark = self.high_watermark.max(known);
+        assert!(
+            self.high_watermark <= log_end,
+            "high watermark past the log: high_watermark={} log_end_offset={log_end}",
+            self.high_watermark
+        );
         self.high_watermark
     }
 
-    /// The log was cut to `offset`. A follower never cuts what it knows to be committed; a caller that must
-    /// (an unclean election) says so.
-    pub fn truncated(&mut self, offset: i64, unclean: bool) {
-        assert!(
-            unclean || offset >= self.high_watermark,
-            "truncation below the high watermark: offset={offset} high_watermark={} leader={} leader_epoch={}",
-            self.high_watermark,
-            self.leader,
-            self.leader_epoch
-        );
+    /// Everything was dropped, and the log begins again at `offset`: what lies below is deleted in the leader's log.
+    pub fn started_at(&mut self, offset: i64) {
+        self.high_watermark = offset;
+    }
+
+    /// The log was cut to `offset`. Whether what was committed may be cut, this replica does not know: it may have
+    /// been away when an unclean election lost it. So it does as its leader says (`ReplicaFetcherThread.truncate`).
+    pub fn truncated(&mut self, offset: i64) {
         self.high_watermark = self.high_watermark.min(offset);
     }
 }
@@ -113,6 +118,7 @@ mod tests {
         let follower = Follower::new(2, 7, 0);
         assert_eq!(follower.out_of_range(30, 0, 20), FollowerStep::Truncate(20));
         assert_eq!(follower.out_of_range(5, 10, 50), FollowerStep::StartAt(10));
+        assert_eq!(follower.out_of_range(30, 10, 50), FollowerStep::Fetch);
     }
 
     #[test]
@@ -123,8 +129,11 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "truncation below the high watermark")]
-    fn cutting_committed_records_is_a_bug() {
-        Follower::new(2, 7, 10).truncated(9, false);
+    fn cut_below_the_high_watermark_lowers_it() {
+        let mut follower = Follower::new(2, 7, 10);
+        follower.truncated(12);
+        assert_eq!(follower.high_watermark(), 10);
+        follower.truncated(9);
+        assert_eq!(follower.high_watermark(), 9);
     }
 }

@@ -15,7 +15,9 @@ mod follower;
 mod leader;
 
 pub use follower::{Follower, FollowerStep};
-pub use leader::{AlterPartitionError, Effects, IsrProposal, Leader, LeaderConfig, LeaderStart, ReplicaView};
+pub use leader::{
+    AlterPartitionError, Effects, FollowerFetch, IsrProposal, Leader, LeaderConfig, LeaderStart, ReplicaView,
+};
 
 /// A replica as the cluster's metadata knows it at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

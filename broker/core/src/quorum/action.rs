@@ -1,7 +1,7 @@
 //! What the quorum asks its driver to do, and what its replicas say to each other. The messages carry what
 //! decides; the wire's structs are filled in by the server.
 
-use super::{ElectionState, ReplicaKey};
+use super::{ElectionState, ReplicaKey, VoterChangeError, VoterSet};
 use bytes::Bytes;
 
 /// Names a request that waits for an answer; chosen by the driver.
@@ -24,10 +24,20 @@ pub enum Action {
     Persist(ElectionState),
     /// Send a request or an unsolicited message to a replica.
     Send { to: i32, message: Message },
+    /// Send this fetch to any replica that may know the leader: one of the bootstrap servers, or of the voters. Those
+    /// that this replica knows may all be gone.
+    FindLeader { request: FetchRequest },
     /// Answer a request.
     Reply { to: ReplyTo, message: Message },
     /// This replica is now the leader of `epoch`: append a LeaderChangeMessage first, and make it durable.
     BecameLeader { epoch: i32 },
+    /// Append a control batch with these voters, make it durable, then call
+    /// [`voters_appended`](super::Quorum::voters_appended) with its offset. Alone among the actions it need not be
+    /// complete before the next event, nor happen at all once the leadership is lost: it takes its turn among the
+    /// proposals.
+    AppendVoters { epoch: i32, voters: VoterSet },
+    /// What became of [`change_voters`](super::Quorum::change_voters).
+    AnswerVoterChange { to: ReplyTo, result: Result<(), VoterChangeError> },
     /// This replica is no longer the leader: fail what is proposed and not committed as "maybe".
     LostLeadership { epoch: i32 },
     /// Append batches that came from the leader, as they are, and make them durable.
@@ -38,7 +48,8 @@ pub enum Action {
     FetchSnapshot { leader: i32, epoch: i32, id: SnapshotId },
     /// Everything below is committed and can be applied.
     Committed(i64),
-    /// Hold the fetch until there is something at `offset` or the wait is over, then feed it again.
+    /// Hold the fetch until there is something at its offset or the high watermark moves, then feed it again; when
+    /// the wait is over, answer it without records.
     ParkFetch { reply_to: ReplyTo, request: FetchRequest },
     /// Answer a fetch with records from `offset` on.
     ServeFetch { to: ReplyTo, fetch: u64, offset: i64, epoch: i32, high_watermark: i64 },
@@ -49,6 +60,10 @@ pub enum Action {
 pub enum Message {
     VoteRequest(VoteRequest),
     VoteResponse(VoteResponse),
+    /// From the driver: the replica that was asked in `epoch` is too old to know pre-votes.
+    PreVoteUnsupported {
+        epoch: i32,
+    },
     BeginEpochRequest(BeginEpochRequest),
     BeginEpochResponse {
         epoch: i32,
@@ -70,6 +85,8 @@ pub struct VoteRequest {
     /// The candidate's epoch (of a pre-vote: its current one).
     pub epoch: i32,
     pub candidate: ReplicaKey,
+    /// Whose vote is asked for: the wire's voter id and voter directory id, nil where the sender does not say.
+    pub voter: ReplicaKey,
     pub last_epoch: i32,
     pub end_offset: i64,
     pub pre_vote: bool,
@@ -89,6 +106,8 @@ pub struct VoteResponse {
 pub struct BeginEpochRequest {
     pub epoch: i32,
     pub leader: i32,
+    /// Who is told: the wire's voter id and voter directory id.
+    pub voter: ReplicaKey,
 }
 
 /// KIP-595 EndQuorumEpoch.
@@ -130,6 +149,7 @@ pub struct FetchResponse {
     pub fetch: u64,
     pub epoch: i32,
     pub leader: Option<i32>,
+    /// -1: the leader does not know one yet. Without this, a divergence or a snapshot the fetch was refused.
     pub high_watermark: Option<i64>,
     pub diverging: Option<Diverging>,
     pub snapshot: Option<SnapshotId>,

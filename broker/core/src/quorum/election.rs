@@ -4,7 +4,7 @@ use super::{
     Action, BeginEpochRequest, ElectionState, LogView, Message, Quorum, ReplyTo, Role, VoteRequest,
     VoteResponse, leader::Leading,
 };
-use burnin_runtime::Instant;
+use burnin_runtime::{Instant, Mutant};
 use std::collections::BTreeSet;
 
 /// No leader is known.
@@ -24,7 +24,7 @@ pub(super) struct Ballot {
 
 impl Quorum {
     pub(super) fn become_unattached(&mut self, epoch: i32, now: Instant) {
-        let until = now + self.election_wait();
+        let until = self.until_election(now);
         self.leave_leadership();
         if epoch > self.state.epoch {
             self.set_state(ElectionState { epoch, leader: None, voted: None });
@@ -32,10 +32,26 @@ impl Quorum {
         self.role = Role::Unattached(Unattached { until });
     }
 
+    /// Who waits already does not begin anew (`QuorumState.transitionToUnattached`): else somebody who cannot win, and
+    /// asks for votes all the same, would keep those from standing for election who can.
+    fn until_election(&mut self, now: Instant) -> Instant {
+        let until = match &self.role {
+            Role::Unattached(unattached) => unattached.until,
+            Role::Prospective(ballot) | Role::Candidate(ballot) => ballot.until,
+            Role::Follower(following) => following.until_election(),
+            Role::Resigned { until } => *until,
+            Role::Leader(_) => now,
+        };
+        if until > now { until } else { now + self.election_wait() }
+    }
+
     pub(super) fn become_prospective(&mut self, now: Instant, log: &impl LogView) {
-        if !self.is_voter() {
+        if !self.may_lead() {
             self.become_unattached(self.state.epoch, now);
             return self.find_leader(log);
+        }
+        if matches!(self.role, Role::Candidate(_)) && self.mutants.on(Mutant::Q03) {
+            self.state.voted = None;
         }
         self.role = Role::Prospective(self.ballot(now));
         self.ask_for_votes(true, log);
@@ -51,19 +67,23 @@ impl Quorum {
 
     fn ballot(&mut self, now: Instant) -> Ballot {
         let until = now + self.election_wait();
-        Ballot { until, granted: BTreeSet::from([self.me.id]), rejected: BTreeSet::new(), lost: false }
+        let granted = self.is_voter().then_some(self.me.id).into_iter().collect();
+        Ballot { until, granted, rejected: BTreeSet::new(), lost: false }
     }
 
     fn ask_for_votes(&mut self, pre_vote: bool, log: &impl LogView) {
         let request = VoteRequest {
             epoch: self.state.epoch,
             candidate: self.me,
+            voter: self.me,
             last_epoch: log.last_epoch(),
             end_offset: log.end_offset(),
             pre_vote,
         };
-        for to in self.voters.ids().filter(|id| *id != self.me.id) {
-            self.actions.push(Action::Send { to, message: Message::VoteRequest(request) });
+        let voters = self.voters.latest();
+        for voter in voters.ids().filter(|id| *id != self.me.id).filter_map(|id| voters.key(id)) {
+            let message = Message::VoteRequest(VoteRequest { voter, ..request });
+            self.actions.push(Action::Send { to: voter.id, message });
         }
     }
 
@@ -74,10 +94,13 @@ impl Quorum {
         now: Instant,
         log: &impl LogView,
     ) {
-        let granted = request.epoch >= self.state.epoch && {
-            if request.epoch > self.state.epoch && !request.pre_vote {
-                self.become_unattached(request.epoch, now);
-            }
+        // A pre-vote of a higher epoch counts as any message of it does: its sender could follow nobody else.
+        if request.epoch > self.state.epoch && self.is_believable(request.epoch) {
+            self.become_unattached(request.epoch, now);
+        }
+        // The candidate need not be a voter for this replica, which may not have heard of the newest voters yet.
+        // What it may not get is the vote of a directory that it did not ask (KIP-853).
+        let granted = request.epoch == self.state.epoch && request.voter.matches(self.me) && {
             let up_to_date = (request.last_epoch, request.end_offset) >= (log.last_epoch(), log.end_offset());
             self.grants(request, up_to_date)
         };
@@ -119,7 +142,11 @@ impl Quorum {
         now: Instant,
         log: &impl LogView,
     ) {
-        if self.is_stale(response.epoch, response.leader, now) || !self.voters.contains_id(from) {
+        // Replicas that were lied to about the leader of an epoch must be able to leave it: a vote counts whatever else
+        // its sender believes.
+        let contradicts = response.epoch == self.state.epoch && self.state.leader.is_some();
+        let leader = response.leader.filter(|_| !contradicts);
+        if self.is_stale(response.epoch, leader, now) || !self.voters.latest().contains_id(from) {
             return;
         }
         let ballot = match (&mut self.role, response.pre_vote) {
@@ -134,9 +161,24 @@ impl Quorum {
         self.count_votes(now, log);
     }
 
+    /// While replicas of earlier releases vote, nobody can ask first whether an election could be won, and they do not
+    /// either: votes are asked for at once (KIP-996).
+    pub(super) fn on_pre_vote_unsupported(
+        &mut self,
+        from: i32,
+        epoch: i32,
+        now: Instant,
+        log: &impl LogView,
+    ) {
+        let has_asked = matches!(self.role, Role::Prospective(_)) && epoch == self.state.epoch;
+        if has_asked && self.voters.latest().contains_id(from) {
+            self.become_candidate(now, log);
+        }
+    }
+
     fn count_votes(&mut self, now: Instant, log: &impl LogView) {
-        let majority = self.voters.majority();
-        let voters = self.voters.len();
+        let majority = self.voters.latest().majority();
+        let voters = self.voters.latest().len();
         let (ballot, prospective) = match &mut self.role {
             Role::Prospective(ballot) => (ballot, true),
             Role::Candidate(ballot) => (ballot, false),
@@ -164,17 +206,17 @@ impl Quorum {
             self.me.id
         );
         self.set_state(ElectionState { leader: Some(self.me.id), ..self.state });
-        self.role = Role::Leader(Leading::new(&self.voters, self.me.id, log.end_offset(), self.config, now));
+        let leading = Leading::new(self.voters.latest(), self.me, log.end_offset(), self.config, now);
+        self.role = Role::Leader(leading);
         self.actions.push(Action::BecameLeader { epoch });
         self.announce_epoch();
     }
 
     pub(super) fn announce_epoch(&mut self) {
         let Role::Leader(leading) = &self.role else { return };
-        let message =
-            Message::BeginEpochRequest(BeginEpochRequest { epoch: self.state.epoch, leader: self.me.id });
-        for to in leading.not_heard_of() {
-            self.actions.push(Action::Send { to, message: message.clone() });
+        for voter in leading.not_heard_of() {
+            let request = BeginEpochRequest { epoch: self.state.epoch, leader: self.me.id, voter };
+            self.actions.push(Action::Send { to: voter.id, message: Message::BeginEpochRequest(request) });
         }
     }
 }

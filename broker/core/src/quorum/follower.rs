@@ -5,7 +5,7 @@ use super::{
     Action, BeginEpochRequest, ElectionState, EndEpochRequest, FetchRequest, FetchResponse, LogView, Message,
     Quorum, ReplyTo, Role, SnapshotId,
 };
-use burnin_runtime::Instant;
+use burnin_runtime::{Instant, Mutant};
 
 /// What is under way; nothing else is sent before it is answered or the deadline passes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -13,6 +13,8 @@ enum Awaited {
     Nothing,
     Fetch(u64),
     Snapshot,
+    /// The fetch was refused: it is not sent again before.
+    Pause(Instant),
     /// The leader stepped down: wait for an election instead.
     Election,
 }
@@ -35,9 +37,18 @@ impl Following {
         self.fetched
     }
 
+    /// When it gives the leader up.
+    pub(super) fn until_election(&self) -> Instant {
+        self.fetch_until
+    }
+
     /// A follower that has nothing in flight is due at once: it must fetch.
     pub(super) fn deadline(&self) -> Instant {
-        if self.awaited == Awaited::Nothing { Instant::ZERO } else { self.fetch_until }
+        match self.awaited {
+            Awaited::Nothing => Instant::ZERO,
+            Awaited::Pause(until) => until.min(self.fetch_until),
+            Awaited::Fetch(_) | Awaited::Snapshot | Awaited::Election => self.fetch_until,
+        }
     }
 }
 
@@ -60,14 +71,29 @@ impl Quorum {
         self.role = Role::Follower(Following::new(leader, now + self.config.fetch_timeout));
     }
 
+    /// An election could not be won: perhaps the leader is there after all.
+    pub(super) fn follow_again(&mut self, now: Instant) {
+        let Some(leader) = self.state.leader else { return };
+        self.follow(leader, self.state.epoch, now);
+    }
+
     pub(super) fn follower_tick(&mut self, now: Instant, log: &impl LogView) {
+        let may_lead = self.may_lead();
         let Role::Follower(following) = &mut self.role else { return };
+        if let Awaited::Pause(until) = following.awaited
+            && now >= until
+        {
+            following.awaited = Awaited::Nothing;
+        }
         if now >= following.fetch_until {
-            if self.voters.contains(self.me) {
+            if may_lead {
                 return self.become_prospective(now, log);
             }
             following.fetch_until = now + self.config.fetch_timeout;
             following.awaited = Awaited::Nothing;
+            // Its pre-vote may be needed: it can be a voter without knowing it yet.
+            following.fetched = false;
+            self.find_leader(log);
         }
         self.send_fetch(log);
     }
@@ -96,12 +122,14 @@ impl Quorum {
         }
     }
 
-    /// An observer that knows no leader asks any voter: the refusal names the leader.
+    /// An observer that knows no leader asks anybody: the refusal names the leader.
     pub(super) fn find_leader(&mut self, log: &impl LogView) {
-        let voters: Vec<i32> = self.voters.ids().collect();
-        let Some(count) = u64::try_from(voters.len()).ok().filter(|count| *count > 0) else { return };
-        let to = voters[self.entropy.below(count) as usize];
+        let voters: Vec<i32> = self.voters.latest().ids().filter(|id| *id != self.me.id).collect();
         let request = self.fetch_request(log);
+        if voters.is_empty() || self.voters.latest_offset().is_some() {
+            return self.actions.push(Action::FindLeader { request });
+        }
+        let to = voters[self.entropy.below(voters.len() as u64) as usize];
         self.actions.push(Action::Send { to, message: Message::FetchRequest(request) });
     }
 
@@ -111,10 +139,17 @@ impl Quorum {
         reply_to: ReplyTo,
         now: Instant,
     ) {
-        if !self.is_stale(request.epoch, Some(request.leader), now)
-            && let Role::Follower(following) = &mut self.role
-        {
-            following.fetch_until = now + self.config.fetch_timeout;
+        if self.is_believable(request.epoch) && !self.is_stale(request.epoch, Some(request.leader), now) {
+            if let Role::Prospective(_) = self.role {
+                self.follow_again(now);
+            }
+            // One that is meant for the voter that this replica was, before its disk was replaced, comes again and again: it
+            // may not keep this one from asking anew after a fetch that was lost.
+            if let Role::Follower(following) = &mut self.role
+                && request.voter.matches(self.me)
+            {
+                following.fetch_until = now + self.config.fetch_timeout;
+            }
         }
         self.actions.push(Action::Reply {
             to: reply_to,
@@ -129,14 +164,14 @@ impl Quorum {
         reply_to: ReplyTo,
         now: Instant,
     ) {
-        if !self.is_stale(request.epoch, Some(request.leader), now)
+        let voters = self.voters.latest().len();
+        if self.is_believable(request.epoch)
+            && !self.is_stale(request.epoch, Some(request.leader), now)
             && let Role::Follower(following) = &mut self.role
         {
-            let place = request
-                .successors
-                .iter()
-                .position(|id| *id == self.me.id)
-                .unwrap_or(request.successors.len());
+            let place = request.successors.iter().position(|id| *id == self.me.id);
+            // Nobody waits for more successors than there are voters.
+            let place = place.unwrap_or(request.successors.len()).min(voters);
             following.awaited = Awaited::Election;
             following.fetch_until =
                 now + self.config.election_backoff_max * u32::try_from(place).unwrap_or(u32::MAX) / 4;
@@ -163,10 +198,15 @@ impl Quorum {
         if following.leader != from || following.awaited != Awaited::Fetch(response.fetch) {
             return;
         }
-        following.awaited = Awaited::Nothing;
-        if response.leader != Some(from) {
+        let is_served =
+            response.high_watermark.is_some() || response.diverging.is_some() || response.snapshot.is_some();
+        if response.leader != Some(from) || !is_served {
+            // A leader that has resigned, for instance by a restart, still says that it leads the epoch. It is not
+            // waited for longer than if it were silent.
+            following.awaited = Awaited::Pause(now + self.config.retry_backoff);
             return;
         }
+        following.awaited = Awaited::Nothing;
         following.fetch_until = now + self.config.fetch_timeout;
         following.fetched = true;
         if let Some(id) = response.snapshot {
@@ -183,24 +223,30 @@ impl Quorum {
                 self.me.id
             );
             // The high watermark of a diverging answer says nothing about this log (KAFKA-14704).
+            if let Some(known) = response.high_watermark
+                && self.mutants.on(Mutant::Q13)
+            {
+                self.set_high_watermark(known.min(log.end_offset()), log);
+            }
             self.actions.push(Action::Truncate { offset });
+            self.voters.truncate(offset);
             return;
         }
         if !response.records.is_empty() {
             self.actions.push(Action::Append { records: response.records });
         }
-        if let Some(high_watermark) = response.high_watermark {
+        if let Some(high_watermark) = response.high_watermark.filter(|known| *known >= 0) {
             // Only what is in this log already; the rest is learnt with the next answer.
             self.set_high_watermark(high_watermark.min(log.end_offset()), log);
         }
     }
 
+    /// The snapshot took the place of the log, whatever became of the leader that had it meanwhile.
     pub(super) fn on_snapshot_fetched(&mut self, leader: i32, epoch: i32, id: SnapshotId, now: Instant) {
-        if epoch != self.state.epoch {
-            return;
-        }
-        let Role::Follower(following) = &mut self.role else { return };
-        if following.leader == leader {
+        if epoch == self.state.epoch
+            && let Role::Follower(following) = &mut self.role
+            && following.leader == leader
+        {
             following.awaited = Awaited::Nothing;
             following.fetch_until = now + self.config.fetch_timeout;
         }

@@ -1,51 +1,169 @@
 //! The leader: serves fetches, counts who has what, commits, and resigns when no majority asks any more.
 
+use super::change::PendingChange;
 use super::{
     Action, Diverging, EndEpochRequest, FetchRequest, FetchResponse, LogView, Message, Quorum, QuorumConfig,
-    ReplyTo, Role, VoterSet,
+    ReplicaKey, ReplyTo, Role, VoterSet,
 };
-use burnin_runtime::Instant;
+use burnin_runtime::{Instant, Mutant};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use uuid::Uuid;
+
+/// After so long without a fetch an observer is forgotten (`LeaderState.OBSERVER_SESSION_TIMEOUT_MS`).
+const OBSERVER_FORGOTTEN_AFTER: Duration = Duration::from_mins(5);
+
+/// So many observers are remembered; what is beyond is served all the same.
+const OBSERVERS_MAX: usize = 1000;
 
 #[derive(Clone, Copy)]
 struct Replica {
+    directory: Uuid,
+    /// The directory of whoever fetches as this voter: where voters are configured they are known by their number alone.
+    /// Nil: nobody told.
+    heard: Uuid,
+    /// -1: not known in this epoch.
     end_offset: i64,
-    last_fetch: Instant,
+    /// Its first fetch is awaited from then on.
+    since: Instant,
+    last_fetch: Option<Instant>,
     acknowledged_epoch: bool,
+    /// When it last held all that the leader held.
+    caught_up: Option<Instant>,
+    /// Where the leader's log ended at its last fetch; -1: not known in this epoch.
+    leader_end: i64,
+}
+
+impl Replica {
+    fn new(directory: Uuid, now: Instant) -> Self {
+        Replica {
+            directory,
+            heard: Uuid::nil(),
+            end_offset: -1,
+            since: now,
+            last_fetch: None,
+            acknowledged_epoch: false,
+            caught_up: None,
+            leader_end: -1,
+        }
+    }
+
+    /// A fetch came whose offset lies in the leader's own history (`ReplicaState.updateFollowerState`).
+    fn holds(&mut self, end_offset: i64, leader_end: i64, now: Instant) {
+        if end_offset >= leader_end {
+            self.caught_up = Some(now);
+        } else if self.leader_end >= 0 && end_offset >= self.leader_end {
+            self.caught_up = self.caught_up.max(self.last_fetch);
+        }
+        self.end_offset = end_offset;
+        self.leader_end = leader_end;
+    }
+
+    fn asked(&mut self, now: Instant) {
+        self.last_fetch = Some(now);
+        self.acknowledged_epoch = true;
+    }
+
+    /// Whether somebody else with the same number, and another directory, was heard of not longer ago than `within`: of two
+    /// that claim to be one voter only the first counts, since what one of them holds the other need not have.
+    fn is_another(&self, directory: Uuid, within: Duration, now: Instant) -> bool {
+        let differs = !self.heard.is_nil() && !directory.is_nil() && self.heard != directory;
+        differs && self.heard_of() + within > now
+    }
+
+    /// Whoever fetches as this voter has this directory.
+    fn heard_from(&mut self, directory: Uuid) {
+        if directory.is_nil() || self.heard == directory {
+            return;
+        }
+        if !self.heard.is_nil() {
+            (self.end_offset, self.leader_end, self.caught_up) = (-1, -1, None);
+        }
+        self.heard = directory;
+    }
+
+    fn heard_of(&self) -> Instant {
+        self.last_fetch.map_or(self.since, |at| at.max(self.since))
+    }
+}
+
+/// What a leader knows of a replica, for DescribeQuorum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicaProgress {
+    /// Which replica.
+    pub key: ReplicaKey,
+    /// Or an observer.
+    pub voter: bool,
+    /// -1: not known.
+    pub end_offset: i64,
+    /// `None`: not in this epoch; and of the leader itself.
+    pub last_fetch: Option<Instant>,
+    /// When it last held all that the leader held.
+    pub last_caught_up: Option<Instant>,
 }
 
 /// Leads an epoch.
 pub(super) struct Leading {
     /// The offset of this epoch's LeaderChangeMessage. Nothing is committed before it is.
     epoch_start: i64,
+    /// Voters, without the leader.
     followers: BTreeMap<i32, Replica>,
+    observers: BTreeMap<ReplicaKey, Replica>,
     counts_itself: bool,
-    began: Instant,
     check_quorum: Duration,
     announce_every: Duration,
     announce_at: Instant,
+    pub(super) change: Option<PendingChange>,
 }
 
 impl Leading {
     pub(super) fn new(
         voters: &VoterSet,
-        me: i32,
+        me: ReplicaKey,
         epoch_start: i64,
         config: QuorumConfig,
         now: Instant,
     ) -> Self {
-        let nobody = Replica { end_offset: -1, last_fetch: now, acknowledged_epoch: false };
-        Leading {
+        let mut leading = Leading {
             epoch_start,
-            followers: voters.ids().filter(|id| *id != me).map(|id| (id, nobody)).collect(),
-            counts_itself: voters.contains_id(me),
-            began: now,
-            check_quorum: config.fetch_timeout + config.fetch_timeout / 2,
+            followers: BTreeMap::new(),
+            observers: BTreeMap::new(),
+            counts_itself: false,
+            check_quorum: config.check_quorum(),
             announce_every: config.fetch_timeout / 2,
             announce_at: now + config.fetch_timeout / 2,
+            change: None,
+        };
+        leading.set_voters(voters, me, now);
+        leading
+    }
+
+    /// Other replicas vote from now on. What is known of a replica stays known, a voter or not.
+    pub(super) fn set_voters(&mut self, voters: &VoterSet, me: ReplicaKey, now: Instant) {
+        let mut known = std::mem::take(&mut self.observers);
+        let before = std::mem::take(&mut self.followers);
+        known.extend(before.iter().map(|(id, replica)| {
+            let key = ReplicaKey { id: *id, directory: replica.directory };
+            (key, *replica)
+        }));
+        for key in voters.ids().filter(|id| *id != me.id).filter_map(|id| voters.key(id)) {
+            let found = known.keys().copied().find(|other| other.matches(key));
+            let found = found.and_then(|other| known.remove(&other));
+            let mut replica = found.unwrap_or_else(|| Replica::new(key.directory, now));
+            if !before.contains_key(&key.id) {
+                replica.since = now;
+            }
+            replica.directory = key.directory;
+            self.followers.insert(key.id, replica);
         }
+        self.observers = known;
+        self.counts_itself = voters.contains(me);
+        self.announce_at = self.announce_at.min(now + self.announce_every);
+    }
+
+    pub(super) fn epoch_start(&self) -> i64 {
+        self.epoch_start
     }
 
     pub(super) fn deadline(&self) -> Instant {
@@ -55,8 +173,9 @@ impl Leading {
     }
 
     /// Voters that have neither acknowledged the epoch nor fetched in it.
-    pub(super) fn not_heard_of(&self) -> impl Iterator<Item = i32> + '_ {
-        self.followers.iter().filter(|(_, replica)| !replica.acknowledged_epoch).map(|(id, _)| *id)
+    pub(super) fn not_heard_of(&self) -> impl Iterator<Item = ReplicaKey> + '_ {
+        let silent = self.followers.iter().filter(|(_, replica)| !replica.acknowledged_epoch);
+        silent.map(|(id, replica)| ReplicaKey { id: *id, directory: replica.directory })
     }
 
     fn needed(&self) -> usize {
@@ -70,8 +189,7 @@ impl Leading {
         if needed == 0 {
             return Instant::FAR_FUTURE;
         }
-        let mut last: Vec<Instant> =
-            self.followers.values().map(|replica| replica.last_fetch.max(self.began)).collect();
+        let mut last: Vec<Instant> = self.followers.values().map(Replica::heard_of).collect();
         last.sort_unstable_by(|a, b| b.cmp(a));
         last[needed - 1] + self.check_quorum
     }
@@ -85,6 +203,47 @@ impl Leading {
         ends.sort_unstable_by(|a, b| b.cmp(a));
         let majority = ends.len() / 2 + 1;
         ends[majority - 1]
+    }
+
+    /// The voter or observer that sends this fetch; an observer is remembered.
+    fn replica_mut(&mut self, key: ReplicaKey, now: Instant) -> Option<&mut Replica> {
+        let voter = self.followers.get(&key.id).is_some_and(|replica| {
+            key.matches(ReplicaKey { id: key.id, directory: replica.directory })
+                && !replica.is_another(key.directory, self.check_quorum, now)
+        });
+        if voter {
+            let replica = self.followers.get_mut(&key.id)?;
+            replica.heard_from(key.directory);
+            return Some(replica);
+        }
+        if !self.observers.contains_key(&key) {
+            self.observers.retain(|_, observer| observer.heard_of() + OBSERVER_FORGOTTEN_AFTER > now);
+            if key.id < 0 || self.observers.len() >= OBSERVERS_MAX {
+                return None;
+            }
+        }
+        Some(self.observers.entry(key).or_insert_with(|| Replica::new(key.directory, now)))
+    }
+
+    /// Whether an observer would not hold up commits if it voted: it held everything a moment ago.
+    pub(super) fn has_caught_up(&self, key: ReplicaKey, now: Instant, end_offset: i64) -> bool {
+        let observer = self.observers.get(&key);
+        observer.is_some_and(|observer| {
+            let recently = observer.caught_up.is_some_and(|at| at + self.check_quorum > now);
+            observer.end_offset >= end_offset || recently
+        })
+    }
+
+    fn progress(&self) -> impl Iterator<Item = ReplicaProgress> + '_ {
+        let followers = self.followers.iter().map(|(id, replica)| (*id, true, replica));
+        let observers = self.observers.iter().map(|(key, replica)| (key.id, false, replica));
+        followers.chain(observers).map(|(id, voter, replica)| ReplicaProgress {
+            key: ReplicaKey { id, directory: replica.directory },
+            voter,
+            end_offset: replica.end_offset,
+            last_fetch: replica.last_fetch,
+            last_caught_up: replica.caught_up,
+        })
     }
 }
 
@@ -100,10 +259,19 @@ fn needs_snapshot(request: &FetchRequest, log: &impl LogView) -> bool {
     request.fetch_offset < start || !same
 }
 
+/// Whether a replica can be in such a state: Kafka answers INVALID_REQUEST otherwise.
+fn is_possible(request: &FetchRequest) -> bool {
+    request.fetch_offset >= 0 && (0..=request.epoch).contains(&request.last_fetched_epoch)
+}
+
 impl Quorum {
     pub(super) fn leader_tick(&mut self, now: Instant, _log: &impl LogView) {
         let Role::Leader(leading) = &mut self.role else { return };
         if now >= leading.quorum_until() {
+            if self.mutants.on(Mutant::Q19) {
+                leading.check_quorum = Duration::from_secs(365 * 86_400);
+                return;
+            }
             return self.become_resigned(now);
         }
         if now >= leading.announce_at {
@@ -130,6 +298,9 @@ impl Quorum {
         now: Instant,
         log: &impl LogView,
     ) {
+        if !self.is_believable(request.epoch) || !is_possible(request) {
+            return self.refuse_fetch(reply_to, request);
+        }
         if request.epoch > self.state.epoch {
             self.become_unattached(request.epoch, now);
         }
@@ -160,25 +331,25 @@ impl Quorum {
                 && (epoch != request.last_fetched_epoch || end_offset < request.fetch_offset)
             {
                 response.diverging = Some(Diverging { epoch, end_offset });
+                response.high_watermark = self.high_watermark;
             }
         }
-        if let Some(replica) = leading.followers.get_mut(&request.replica.id) {
-            replica.last_fetch = now;
-            replica.acknowledged_epoch = true;
-        }
+        let replica = leading.replica_mut(request.replica, now);
         if response.snapshot.is_some() || response.diverging.is_some() {
             // What such a replica holds must not be counted: it is another history (KAFKA-13141).
+            replica.into_iter().for_each(|replica| replica.asked(now));
             return self
                 .actions
                 .push(Action::Reply { to: reply_to, message: Message::FetchResponse(response) });
         }
-        if self.voters.contains(request.replica)
-            && let Role::Leader(leading) = &mut self.role
-            && let Some(replica) = leading.followers.get_mut(&request.replica.id)
-        {
-            replica.end_offset = request.fetch_offset;
+        if let Some(replica) = replica {
+            replica.holds(request.fetch_offset, log.end_offset(), now);
+            replica.asked(now);
         }
         self.advance_high_watermark(log, now);
+        if !matches!(self.role, Role::Leader(_)) {
+            return self.refuse_fetch(reply_to, request);
+        }
         if request.fetch_offset == log.end_offset()
             && self.high_watermark.unwrap_or(-1) <= request.high_watermark
         {
@@ -213,12 +384,27 @@ impl Quorum {
     }
 
     /// Raft's rule: what a majority holds is committed once a record of the leader's own epoch is.
-    pub(super) fn advance_high_watermark(&mut self, log: &impl LogView, _now: Instant) {
+    pub(super) fn advance_high_watermark(&mut self, log: &impl LogView, now: Instant) {
         let Role::Leader(leading) = &self.role else { return };
         let offset = leading.majority_offset(log.end_offset()).min(log.end_offset());
-        if offset > leading.epoch_start {
+        let is_own = offset > leading.epoch_start;
+        if is_own || offset > self.high_watermark.unwrap_or(0) && self.mutants.on(Mutant::Q05) {
             self.set_high_watermark(offset, log);
+            self.complete_change(now);
         }
+    }
+
+    /// What this leader knows of the replicas, itself first; nothing when it is not the leader.
+    pub fn replicas(&self, log: &impl LogView) -> Vec<ReplicaProgress> {
+        let Role::Leader(leading) = &self.role else { return Vec::new() };
+        let own = ReplicaProgress {
+            key: self.me,
+            voter: leading.counts_itself,
+            end_offset: log.end_offset(),
+            last_fetch: None,
+            last_caught_up: None,
+        };
+        std::iter::once(own).chain(leading.progress()).collect()
     }
 
     pub(super) fn become_resigned(&mut self, now: Instant) {
@@ -238,6 +424,7 @@ impl Quorum {
 
     /// Tells the driver when this replica stops being the leader; the caller sets the next role.
     pub(super) fn leave_leadership(&mut self) {
+        self.abandon_change();
         if let Role::Leader(_) = self.role {
             self.actions.push(Action::LostLeadership { epoch: self.state.epoch });
             self.role = Role::Resigned { until: Instant::FAR_FUTURE };

@@ -1,5 +1,5 @@
 //! The metadata quorum: KRaft as a state machine (KIP-595, pre-vote of KIP-996, check-quorum, snapshots of
-//! KIP-630). It does no I/O and knows no clock: it takes events and `now`, and gives [`Action`]s.
+//! KIP-630, changes of the voters of KIP-853). It does no I/O and knows no clock: it takes events and `now`, and gives [`Action`]s.
 //!
 //! ```text
 //!              election timeout            majority of pre-votes         majority of votes
@@ -16,6 +16,7 @@
 //! answered before it is on disk, and an offset is never fetched from before what lies below it is.
 
 mod action;
+mod change;
 mod election;
 mod follower;
 mod leader;
@@ -25,13 +26,25 @@ pub use action::{
     Action, BeginEpochRequest, Diverging, EndEpochRequest, FetchRequest, FetchResponse, Message, ReplyTo,
     SnapshotId, VoteRequest, VoteResponse,
 };
+pub use change::{VoterChange, VoterChangeError};
+pub use leader::ReplicaProgress;
 pub use voters::{ReplicaKey, VoterSet};
 
-use burnin_runtime::{Entropy, Instant};
+use burnin_runtime::{Entropy, Instant, Mutants};
 use election::{Ballot, Unattached};
 use follower::Following;
 use leader::Leading;
 use std::time::Duration;
+use voters::VoterHistory;
+
+/// No honest replica ever counts so far. A message of a higher epoch is refused, so that none can make this replica's
+/// own epoch overflow.
+const EPOCH_MAX: i32 = i32::MAX - (1 << 20);
+
+/// How far ahead of its own epoch a replica believes a *request*, which anybody can send: epochs are never taken back,
+/// so that one forged request could use them all up. (Kafka believes any.) Whoever is really so far behind learns it
+/// from the answers to what it asks itself, and a replica that is so far ahead is asked by its leader.
+const EPOCH_JUMP_MAX: i32 = 1000;
 
 /// What survives a restart: Kafka's `quorum-state` file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +66,15 @@ pub struct QuorumConfig {
     pub fetch_timeout: Duration,
     /// `controller.quorum.election.backoff.max.ms`.
     pub election_backoff_max: Duration,
+    /// `controller.quorum.retry.backoff.ms`.
+    pub retry_backoff: Duration,
+}
+
+impl QuorumConfig {
+    /// A leader resigns when no majority has fetched for so long (`LeaderState.CHECK_QUORUM_TIMEOUT_FACTOR`).
+    pub fn check_quorum(&self) -> Duration {
+        self.fetch_timeout + self.fetch_timeout / 2
+    }
 }
 
 impl Default for QuorumConfig {
@@ -61,6 +83,7 @@ impl Default for QuorumConfig {
             election_timeout: Duration::from_millis(1000),
             fetch_timeout: Duration::from_millis(2000),
             election_backoff_max: Duration::from_millis(1000),
+            retry_backoff: Duration::from_millis(20),
         }
     }
 }
@@ -93,11 +116,12 @@ enum Role {
 pub struct Quorum {
     me: ReplicaKey,
     config: QuorumConfig,
-    voters: VoterSet,
+    voters: VoterHistory,
     state: ElectionState,
     role: Role,
     high_watermark: Option<i64>,
     entropy: Entropy,
+    mutants: Mutants,
     actions: Vec<Action>,
 }
 
@@ -133,22 +157,40 @@ impl Quorum {
         let mut quorum = Quorum {
             me,
             config,
-            voters,
+            voters: VoterHistory::new(voters),
             state,
             role: Role::Resigned { until: now },
             // What a snapshot covers was committed.
             high_watermark: Some(log.start_offset()).filter(|start| *start > 0),
             entropy,
+            mutants: Mutants::NONE,
             actions: Vec::new(),
         };
+        let wait = quorum.first_wait();
         quorum.role = match state.leader {
             Some(leader) if leader != me.id => {
                 Role::Follower(Following::new(leader, now + config.fetch_timeout))
             }
-            Some(_) => Role::Resigned { until: now + quorum.election_wait() },
-            None => Role::Unattached(Unattached { until: now + quorum.election_wait() }),
+            Some(_) => Role::Resigned { until: now + wait },
+            None => Role::Unattached(Unattached { until: now + wait }),
         };
         quorum
+    }
+
+    /// The driver has told the voters that it found in the snapshot and in the log: only now it is known who waits for
+    /// how long.
+    pub fn voters_found(&mut self, now: Instant) {
+        let wait = self.first_wait();
+        match &mut self.role {
+            Role::Unattached(unattached) => unattached.until = now + wait,
+            Role::Resigned { until } => *until = now + wait,
+            _ => {}
+        }
+    }
+
+    /// The same with a planted bug.
+    pub fn planted(self, mutants: Mutants) -> Self {
+        Quorum { mutants, ..self }
     }
 
     /// The role.
@@ -173,9 +215,9 @@ impl Quorum {
         self.high_watermark
     }
 
-    /// The voters.
+    /// The voters: those of the last record in the log, committed or not.
     pub fn voters(&self) -> &VoterSet {
-        &self.voters
+        self.voters.latest()
     }
 
     /// When [`Quorum::tick`] is due next.
@@ -193,6 +235,7 @@ impl Quorum {
     pub fn tick(&mut self, now: Instant, log: &impl LogView) -> Vec<Action> {
         if now >= self.deadline() {
             match self.role {
+                Role::Prospective(_) if self.state.leader.is_some() => self.follow_again(now),
                 Role::Unattached(_) | Role::Prospective(_) | Role::Candidate(_) => {
                     self.become_prospective(now, log)
                 }
@@ -216,6 +259,7 @@ impl Quorum {
         match message {
             Message::VoteRequest(request) => self.on_vote_request(&request, reply_to, now, log),
             Message::VoteResponse(response) => self.on_vote_response(from, &response, now, log),
+            Message::PreVoteUnsupported { epoch } => self.on_pre_vote_unsupported(from, epoch, now, log),
             Message::BeginEpochRequest(request) => self.on_begin_epoch_request(&request, reply_to, now),
             Message::BeginEpochResponse { epoch } => self.on_begin_epoch_response(from, epoch, now),
             Message::EndEpochRequest(request) => self.on_end_epoch_request(&request, reply_to, now),
@@ -245,13 +289,31 @@ impl Quorum {
     }
 
     fn is_voter(&self) -> bool {
-        self.voters.contains(self.me)
+        self.voters.latest().contains(self.me)
+    }
+
+    /// Whether this replica stands for election: a voter does, and one whose removal is not known to be committed. It
+    /// may be the only one that has the record, and without it nobody could be elected; its own vote does not count.
+    fn may_lead(&self) -> bool {
+        let uncommitted = self.voters.latest_offset() >= self.high_watermark.or(Some(0));
+        self.is_voter() || uncommitted && self.voters.previous().contains(self.me)
     }
 
     /// One to two election timeouts, so that candidates do not march in step.
     fn election_wait(&mut self) -> Duration {
         let low = self.config.election_timeout;
         self.entropy.duration(low, low * 2)
+    }
+
+    /// Who need not fear to disturb anybody does not wait at the start: an observer, which only looks for the leader,
+    /// and a voter that is alone. In a quorum that never had a leader the wait is short.
+    fn first_wait(&mut self) -> Duration {
+        let timeout = self.config.election_timeout;
+        match self.is_voter() {
+            true if self.voters().len() > 1 && self.state.epoch > 0 => self.election_wait(),
+            true if self.voters().len() > 1 => self.entropy.duration(Duration::ZERO, timeout / 4),
+            _ => Duration::ZERO,
+        }
     }
 
     fn take(&mut self) -> Vec<Action> {
@@ -305,13 +367,25 @@ impl Quorum {
         }
     }
 
-    /// A message of another epoch came in. Returns whether the message is of an older one and must be refused.
+    /// Whether a request may come from an honest replica, by its epoch.
+    fn is_believable(&self, epoch: i32) -> bool {
+        epoch <= EPOCH_MAX && epoch <= self.state.epoch.saturating_add(EPOCH_JUMP_MAX)
+    }
+
+    /// A message of another epoch came in. Returns whether the message is of an older one and must be refused, as
+    /// one must that names another leader of this epoch: whoever sends that is no replica of this quorum.
     fn is_stale(&mut self, epoch: i32, leader: Option<i32>, now: Instant) -> bool {
-        if epoch < self.state.epoch {
+        if epoch > EPOCH_MAX {
             return true;
         }
+        let contradicts = leader.is_some() && self.state.leader.is_some() && leader != self.state.leader;
+        if epoch < self.state.epoch || epoch == self.state.epoch && contradicts {
+            return true;
+        }
+        let news = epoch > self.state.epoch || self.state.leader.is_none();
         match leader {
-            Some(leader) if leader != self.me.id => self.follow(leader, epoch, now),
+            // A leader that is known already is no reason to give up an election: it may be the one that is gone.
+            Some(leader) if leader != self.me.id && news => self.follow(leader, epoch, now),
             _ if epoch > self.state.epoch => self.become_unattached(epoch, now),
             _ => {}
         }

@@ -86,6 +86,33 @@ fn last_known_leader_is_the_last_resort_and_only_when_it_is_back() {
     assert!(!state.recovering);
 }
 
+/// Elected, it would empty the others too.
+#[test]
+fn last_known_leader_with_an_empty_disk_is_forgotten() {
+    for is_unregistered in [false, true] {
+        let mut world = World::new(3);
+        world.topic("t", &[&[1, 2, 3]], MIN_2);
+        for id in [3, 2, 1] {
+            world.fence(id);
+        }
+        world.pass(SESSION);
+        world.start(2);
+        if is_unregistered {
+            let decision = world.active.cluster().unwrap().unregister(1).unwrap();
+            world.commit(decision);
+        }
+        let mut registration = world.registration(1, -1);
+        registration.log_dirs = vec![uuid::Uuid::from_u128(7777)];
+        world.register(&registration).unwrap();
+        assert_eq!(world.state("t"), (-1, &[][..], &[][..], &[][..]), "{is_unregistered}");
+        world.beat(1);
+        world.beat(3);
+        assert_eq!(world.state("t").0, -1, "nobody is left who surely holds anything");
+        elect(&mut world, ElectionKind::Unclean, "t").unwrap();
+        assert_eq!(world.state("t"), (1, &[1][..], &[][..], &[][..]), "whom the operator asks for");
+    }
+}
+
 #[test]
 fn unclean_election_happens_only_where_it_is_on() {
     for on in [false, true] {
@@ -239,4 +266,19 @@ fn leaders_are_balanced_after_a_while() {
         world.tick();
     }
     assert_eq!(world.state("t").0, 1);
+}
+
+#[test]
+fn records_that_say_nothing_are_written_in_time_where_they_shall() {
+    for (every, written) in [(None, 0), (Some(Duration::from_millis(500)), 4)] {
+        let mut world =
+            World::with(burnin_core::controller::ControllerConfig { idle_interval: every, ..config(true) });
+        world.start(1);
+        let mut batches = 0;
+        for _ in 0..20 {
+            world.pass(Duration::from_millis(100));
+            batches += world.tick();
+        }
+        assert_eq!(batches, written);
+    }
 }

@@ -92,7 +92,7 @@ fn levels_of_features_move_only_as_far_as_everybody_can() {
     let refused = Err(ErrorCode::INVALID_UPDATE_VERSION);
     let mut world = World::new(2);
     let (up, down) = (UpdateKind::Upgrade, UpdateKind::SafeDowngrade);
-    assert_eq!(update(&mut world, "metadata.version", 26, up), refused, "not supported here");
+    assert_eq!(update(&mut world, "metadata.version", 28, up), refused, "not supported here");
     assert_eq!(update(&mut world, "metadata.version", 24, up), refused, "that is down");
     assert_eq!(update(&mut world, "metadata.version", 24, down), Ok(()));
     assert_eq!(update(&mut world, "metadata.version", 25, down), refused, "that is up");

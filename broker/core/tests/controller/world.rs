@@ -1,14 +1,14 @@
 //! A small cluster: an active controller, a standby that replays what it writes, and a clock.
 
+use burnin_core::Release;
 use burnin_core::config::Properties;
 use burnin_core::controller::{
     AlterPartition, Context, Controller, ControllerConfig, Decision, ELIGIBLE_LEADER_REPLICAS, Heartbeat,
-    HeartbeatAnswer, IsrState, METADATA_VERSION_NAME, ProposedIsr, Registration, check_step,
-    supported_features,
+    HeartbeatAnswer, IsrState, ProposedIsr, Registration, check_step,
 };
 use burnin_core::metadata::{
-    AlterOp, ApiError, ConfigOp, Defaults, Image, NewTopic, Partition, ResourceType, decode_record,
-    encode_record_at,
+    AlterOp, ApiError, ConfigOp, Defaults, Image, METADATA_VERSION_NAME, NewTopic, Partition, RecordVersions,
+    ResourceType,
 };
 use burnin_runtime::{Entropy, Instant};
 use burnin_wire::ErrorCode;
@@ -34,16 +34,19 @@ pub(crate) fn config(elr: bool) -> ControllerConfig {
         node_id: 100,
         cluster_id: "cluster".into(),
         voters: vec![100],
+        voters_are_configured: true,
         session_timeout: SESSION,
         defaults: Defaults { partitions: 2, replication_factor: 3 },
         properties: Properties::new(),
         rebalance_interval: Some(Duration::from_secs(300)),
         unclean_interval: Duration::from_secs(300),
-        features: supported_features(),
+        idle_interval: None,
+        features: Release::LATEST.features(),
         bootstrap: vec![
             (METADATA_VERSION_NAME.into(), 25),
             (ELIGIBLE_LEADER_REPLICAS.into(), i16::from(elr)),
         ],
+        mutants: burnin_runtime::Mutants::NONE,
     }
 }
 
@@ -100,8 +103,9 @@ impl World {
         let before = self.active.image().clone();
         self.batches.push((self.next_offset, records.to_vec()));
         for record in records {
-            let level = self.active.image().features().get(METADATA_VERSION_NAME).copied().unwrap_or(25);
-            let decoded = decode_record(&encode_record_at(level, record)).unwrap();
+            let mut versions = RecordVersions::at(self.active.image().metadata_version());
+            let decoded =
+                versions.decode(&versions.clone().encode(record), &Release::LATEST.features()).unwrap();
             assert_eq!(decoded, *record, "the encoding keeps everything");
             for controller in [&mut self.active, &mut self.standby] {
                 controller.apply(self.next_offset, &decoded).unwrap();
@@ -142,7 +146,7 @@ impl World {
             broker_id: id,
             cluster_id: "cluster".into(),
             incarnation_id: Uuid::from_u128(self.incarnations),
-            features: supported_features().into_iter().map(range).collect(),
+            features: Release::LATEST.features().into_iter().map(range).collect(),
             log_dirs: vec![directory(id)],
             rack: Some(format!("rack{}", id % 3)),
             previous_broker_epoch,

@@ -43,6 +43,11 @@ pub struct Told {
     pub log_start_offset: i64,
 }
 
+impl Told {
+    /// Before the first response.
+    pub const NOTHING: Told = Told { high_watermark: -1, log_start_offset: -1 };
+}
+
 /// What a response would say of a partition, as far as sessions care.
 #[derive(Clone, Copy, Debug)]
 pub struct News {
@@ -52,6 +57,13 @@ pub struct News {
     pub has_records: bool,
     /// Whether there is an error, or a diverging epoch.
     pub is_notable: bool,
+}
+
+impl News {
+    /// Whether a session that was told `before` must hear of it.
+    pub fn is_new_to(&self, before: Told) -> bool {
+        self.has_records || self.is_notable || before != self.told
+    }
 }
 
 /// Why a request does not fit the session that it names.
@@ -76,8 +88,8 @@ pub enum Context {
     Incremental {
         /// Its id.
         session_id: i32,
-        /// The session's partitions in the order in which they are to be served.
-        partitions: Vec<(PartitionKey, Wanted)>,
+        /// The session's partitions in the order in which they are to be served, each with what was told of it.
+        partitions: Vec<(PartitionKey, Wanted, Told)>,
     },
 }
 
@@ -87,8 +99,6 @@ struct Cached {
     wanted: Wanted,
     told: Told,
 }
-
-const NEVER_TOLD: Told = Told { high_watermark: -1, log_start_offset: -1 };
 
 #[derive(Debug)]
 struct Session {
@@ -116,7 +126,7 @@ impl Session {
     fn update(&mut self, key: PartitionKey, wanted: Wanted) {
         match self.turns.get(&key).and_then(|turn| self.order.get_mut(turn)) {
             Some(cached) => cached.wanted = wanted,
-            None => self.put(key, wanted, NEVER_TOLD),
+            None => self.put(key, wanted, Told::NOTHING),
         }
     }
 }
@@ -193,7 +203,8 @@ impl SessionCache {
         }
         session.epoch = next_epoch(session.epoch);
         session.last_used = now;
-        let partitions = session.order.values().map(|cached| (cached.key.clone(), cached.wanted)).collect();
+        let cached = session.order.values();
+        let partitions = cached.map(|cached| (cached.key.clone(), cached.wanted, cached.told)).collect();
         Ok(Context::Incremental { session_id, partitions })
     }
 
@@ -255,7 +266,7 @@ impl SessionCache {
         let Some(session) = self.sessions.get_mut(&session_id) else { return true };
         let Some(turn) = session.turns.get(key).copied() else { return true };
         let cached = session.order.get_mut(&turn).expect("turns and order agree");
-        let must = news.has_records || news.is_notable || cached.told != news.told;
+        let must = news.is_new_to(cached.told);
         cached.told = news.told;
         if news.is_notable {
             // After an error the next response tells the watermark again.
@@ -266,6 +277,11 @@ impl SessionCache {
             session.put(cached.key, cached.wanted, cached.told);
         }
         must
+    }
+
+    /// Whether there is such a session.
+    pub fn knows(&self, session_id: i32) -> bool {
+        self.sessions.contains_key(&session_id)
     }
 
     /// Whether the session is still where the request of `epoch` left it; if not, the request was a duplicate and
@@ -308,7 +324,7 @@ mod tests {
         assert_eq!(id, 7);
         let update = [(key(1), wanted(9)), (key(2), wanted(1))];
         let context = cache.begin(Instant::ZERO, id, 1, false, update, [key(0)]).unwrap();
-        let partitions = vec![(key(1), wanted(9)), (key(2), wanted(1))];
+        let partitions = vec![(key(1), wanted(9), told(5)), (key(2), wanted(1), Told::NOTHING)];
         assert_eq!(context, Context::Incremental { session_id: id, partitions });
         assert!(!cache.must_tell(id, &key(1), news(5, false)), "nothing new");
         assert!(cache.must_tell(id, &key(2), news(5, false)), "never told before");
@@ -328,7 +344,7 @@ mod tests {
         else {
             panic!("not incremental");
         };
-        let order: Vec<i32> = partitions.iter().map(|((_, partition), _)| *partition).collect();
+        let order: Vec<i32> = partitions.iter().map(|((_, partition), ..)| *partition).collect();
         assert_eq!(order, [1, 2, 0]);
     }
 

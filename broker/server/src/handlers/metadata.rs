@@ -1,11 +1,12 @@
 //! Metadata and DescribeTopicPartitions: which topics there are, and who leads their partitions.
 
-use super::cluster::nodes;
+use super::cluster::{Node, controller_id, has_broker, nodes, some_broker};
 use super::text;
 use crate::reply::Reply;
 use crate::shared::{Client, Shared};
-use burnin_core::metadata::{Defaults, Image, NewTopic, Topic, check_topic_name, create_topics};
+use burnin_core::metadata::{Image, Partition, Topic, check_topic_name};
 use burnin_runtime::Runtime;
+use burnin_wire::kafka::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use burnin_wire::kafka::messages::describe_topic_partitions_request::DescribeTopicPartitionsRequest;
 use burnin_wire::kafka::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponse, DescribeTopicPartitionsResponsePartition,
@@ -48,10 +49,17 @@ pub(super) fn metadata<R: Runtime>(
         }
         _ => BTreeSet::new(),
     };
-    if missing.is_empty() {
+    let is_served = has_broker(shared, &client);
+    if missing.is_empty() && is_served {
         return Reply::Now(answer(shared, &client, version, &asked));
     }
     let shared = shared.clone();
+    if missing.is_empty() {
+        return Reply::Reading(Box::pin(async move {
+            some_broker(&shared, &client).await;
+            answer(&shared, &client, version, &asked)
+        }));
+    }
     Reply::Changing(Box::pin(async move {
         create_missing(&shared, missing).await;
         answer(&shared, &client, version, &asked)
@@ -89,38 +97,36 @@ fn asked(version: i16, request: &MetadataRequest) -> Result<Asked, String> {
     topics.iter().map(name).collect::<Result<_, _>>().map(Asked::Named)
 }
 
+/// What fails is missing from the image, and the answer says so.
 async fn create_missing<R: Runtime>(shared: &Arc<Shared<R>>, missing: BTreeSet<String>) {
-    let defaults = Defaults {
-        partitions: shared.config.partitions_default,
-        replication_factor: shared.config.replication_factor_default,
+    let topic = |name: String| {
+        CreatableTopic::default()
+            .with_name(TopicName(text(name)))
+            .with_num_partitions(-1)
+            .with_replication_factor(-1)
     };
-    for name in missing {
-        let drawing = shared.clone();
-        let created = shared.controller.commit(move |image: &Image| {
-            let topic = NewTopic { name, partitions: -1, replication_factor: -1, ..NewTopic::default() };
-            match create_topics(
-                image,
-                &topic,
-                defaults,
-                || drawing.fresh_id(),
-                |_| drawing.identity.directory_id,
-            ) {
-                Ok((_, records)) => (Ok(()), records),
-                Err(error) => (Err(error), Vec::new()),
+    let request = CreateTopicsRequest::default().with_topics(missing.into_iter().map(topic).collect());
+    let within = shared.config.quorum.forward_timeout;
+    match shared.controller_channel.call(request.into(), within).await {
+        Ok(Response::CreateTopics(response)) => {
+            for topic in response.topics.iter().filter(|topic| topic.error_code != 0) {
+                tracing::debug!(topic = %topic.name.0, error = ?topic.error_message, "a topic was not created");
             }
-        });
-        // What failed is missing from the image, and the answer says so.
-        match created.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) | Err(error) => tracing::debug!(%error, "a topic was not created automatically"),
         }
+        Ok(other) => tracing::debug!(api = %other.api(), "an answer to another request"),
+        Err(error) => tracing::debug!(%error, "topics were not created"),
     }
 }
 
 fn answer<R: Runtime>(shared: &Shared<R>, client: &Client, version: i16, asked: &Asked) -> Response {
     let image = shared.image.read();
     let mut response = MetadataResponse::default();
-    response.brokers = nodes(shared, client, &image)
+    let nodes = nodes(shared, client, &image);
+    let alive = Alive::of(&image, &nodes);
+    if version >= 1 {
+        response.controller_id = controller_id(shared, &nodes);
+    }
+    response.brokers = nodes
         .into_iter()
         .map(|node| {
             let broker = MetadataResponseBroker::default()
@@ -130,29 +136,58 @@ fn answer<R: Runtime>(shared: &Shared<R>, client: &Client, version: i16, asked: 
             if version >= 1 { broker.with_rack(node.rack) } else { broker }
         })
         .collect();
-    if version >= 1 {
-        response.controller_id = BrokerId(shared.identity.node_id);
-    }
     if version >= 2 {
         response.cluster_id = Some(shared.identity.cluster_id.clone());
     }
     response.topics = match asked {
         Asked::All => {
-            image.topics().iter().map(|(name, topic)| known(text(name.as_str()), topic, version)).collect()
+            let all = image.topics().iter();
+            all.map(|(name, topic)| known(text(name.as_str()), topic, version, &alive)).collect()
         }
         Asked::Named(names) => {
             let mut seen = BTreeSet::new();
             let first = names.iter().filter(|name| seen.insert((*name).clone()));
-            first.map(|name| by_name(&image, name, version)).collect()
+            first.map(|name| by_name(&image, name, version, &alive)).collect()
         }
-        Asked::Ids(ids) => ids.iter().map(|id| by_id(&image, id, version)).collect(),
+        Asked::Ids(ids) => ids.iter().map(|id| by_id(&image, id, version, &alive)).collect(),
     };
     response.into()
 }
 
-fn by_name(image: &Image, name: &StrBytes, version: i16) -> MetadataResponseTopic {
+/// Which brokers can be used, and which of those from the listener of a client.
+struct Alive {
+    usable: BTreeSet<i32>,
+    reachable: BTreeSet<i32>,
+}
+
+impl Alive {
+    fn of(image: &Image, nodes: &[Node]) -> Alive {
+        let usable = image.brokers().iter().filter(|(_, broker)| !broker.fenced).map(|(id, _)| *id);
+        Alive { usable: usable.collect(), reachable: nodes.iter().map(|node| node.id).collect() }
+    }
+
+    /// The leader to name, and what is wrong with it (`KRaftMetadataCache.getPartitionMetadata`).
+    fn leader(&self, partition: &Partition, version: i16) -> (i32, ErrorCode) {
+        match partition.leader {
+            leader if self.reachable.contains(&leader) => (leader, ErrorCode::NONE),
+            leader if self.usable.contains(&leader) && version >= 6 => (-1, ErrorCode::LISTENER_NOT_FOUND),
+            _ => (-1, ErrorCode::LEADER_NOT_AVAILABLE),
+        }
+    }
+
+    fn offline(&self, partition: &Partition) -> Vec<BrokerId> {
+        let gone = partition.replicas.iter().filter(|id| !self.usable.contains(id));
+        gone.map(|id| BrokerId(*id)).collect()
+    }
+}
+
+fn broker_ids(ids: &[i32]) -> Vec<BrokerId> {
+    ids.iter().map(|id| BrokerId(*id)).collect()
+}
+
+fn by_name(image: &Image, name: &StrBytes, version: i16, alive: &Alive) -> MetadataResponseTopic {
     if let Some(topic) = image.topic(name) {
-        return known(name.clone(), topic, version);
+        return known(name.clone(), topic, version, alive);
     }
     let code = match check_topic_name(name) {
         Ok(()) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
@@ -167,10 +202,10 @@ fn by_name(image: &Image, name: &StrBytes, version: i16) -> MetadataResponseTopi
     topic
 }
 
-fn by_id(image: &Image, id: &Uuid, version: i16) -> MetadataResponseTopic {
+fn by_id(image: &Image, id: &Uuid, version: i16, alive: &Alive) -> MetadataResponseTopic {
     let topic = image
         .topic_name(id)
-        .and_then(|name| image.topic(name).map(|topic| known(text(name), topic, version)));
+        .and_then(|name| image.topic(name).map(|topic| known(text(name), topic, version, alive)));
     topic.unwrap_or_else(|| {
         MetadataResponseTopic::default()
             .with_error_code(ErrorCode::UNKNOWN_TOPIC_ID.code())
@@ -179,7 +214,7 @@ fn by_id(image: &Image, id: &Uuid, version: i16) -> MetadataResponseTopic {
     })
 }
 
-fn known(name: StrBytes, topic: &Topic, version: i16) -> MetadataResponseTopic {
+fn known(name: StrBytes, topic: &Topic, version: i16, alive: &Alive) -> MetadataResponseTopic {
     let mut answer = MetadataResponseTopic::default();
     if version >= 1 {
         answer.is_internal = is_internal(&name);
@@ -188,16 +223,17 @@ fn known(name: StrBytes, topic: &Topic, version: i16) -> MetadataResponseTopic {
     if version >= 10 {
         answer.topic_id = topic.id;
     }
-    let broker_ids = |ids: &[i32]| ids.iter().map(|id| BrokerId(*id)).collect::<Vec<_>>();
     answer.partitions = topic
         .partitions
         .iter()
         .map(|(number, partition)| {
             let mut answer = MetadataResponsePartition::default();
             answer.partition_index = *number;
-            answer.leader_id = BrokerId(partition.leader);
-            if partition.leader < 0 {
-                answer.error_code = ErrorCode::LEADER_NOT_AVAILABLE.code();
+            let (leader, code) = alive.leader(partition, version);
+            answer.leader_id = BrokerId(leader);
+            answer.error_code = code.code();
+            if version >= 5 {
+                answer.offline_replicas = alive.offline(partition);
             }
             if version >= 7 {
                 answer.leader_epoch = partition.leader_epoch;
@@ -213,9 +249,11 @@ fn known(name: StrBytes, topic: &Topic, version: i16) -> MetadataResponseTopic {
 /// Answers DescribeTopicPartitions (KIP-966): page by page, in order of topic names.
 pub(super) fn describe_partitions<R: Runtime>(
     shared: &Shared<R>,
+    client: &Client,
     request: DescribeTopicPartitionsRequest,
 ) -> Response {
     let image = shared.image.read();
+    let alive = Alive::of(&image, &nodes(shared, client, &image));
     let mut names: BTreeSet<String> = request.topics.iter().map(|topic| topic.name.0.to_string()).collect();
     let all = names.is_empty();
     if all {
@@ -250,7 +288,7 @@ pub(super) fn describe_partitions<R: Runtime>(
         answer.topic_id = topic.id;
         let mut partitions = topic.partitions.range(first..);
         for (number, partition) in partitions.by_ref().take(left) {
-            answer.partitions.push(describe_partition(*number, partition));
+            answer.partitions.push(describe_partition(*number, partition, &alive));
         }
         left -= answer.partitions.len();
         response.topics.push(answer);
@@ -264,15 +302,18 @@ pub(super) fn describe_partitions<R: Runtime>(
 
 fn describe_partition(
     number: i32,
-    partition: &burnin_core::metadata::Partition,
+    partition: &Partition,
+    alive: &Alive,
 ) -> DescribeTopicPartitionsResponsePartition {
-    let broker_ids = |ids: &[i32]| ids.iter().map(|id| BrokerId(*id)).collect::<Vec<_>>();
+    let (leader, code) = alive.leader(partition, i16::MAX);
     DescribeTopicPartitionsResponsePartition::default()
+        .with_error_code(code.code())
         .with_partition_index(number)
-        .with_leader_id(BrokerId(partition.leader))
+        .with_leader_id(BrokerId(leader))
         .with_leader_epoch(partition.leader_epoch)
         .with_replica_nodes(broker_ids(&partition.replicas))
         .with_isr_nodes(broker_ids(&partition.isr))
-        .with_eligible_leader_replicas(Some(Vec::new()))
-        .with_last_known_elr(Some(Vec::new()))
+        .with_eligible_leader_replicas(Some(broker_ids(&partition.elr)))
+        .with_last_known_elr(Some(broker_ids(&partition.last_known_elr)))
+        .with_offline_replicas(alive.offline(partition))
 }

@@ -3,12 +3,16 @@
 mod api_versions;
 mod cluster;
 mod configs;
+mod controller_apis;
 mod coordinators;
 mod delete_records;
+mod log_dirs;
 mod metadata;
 mod offsets;
 mod producers;
-mod topics;
+mod raft;
+
+pub(crate) use cluster::{Node, nodes};
 
 use crate::reply::Reply;
 use crate::shared::{Client, Shared};
@@ -26,27 +30,32 @@ pub(crate) fn handle<R: Runtime>(
     request: Request,
 ) -> Reply<R> {
     let version = header.version;
+    let controller_listener = shared.listeners[client.listener].is_controllers;
+    if !api_versions::served(controller_listener).contains(&header.api) {
+        return Reply::Close(format!("{} is not served here", header.api));
+    }
+    if controller_listener {
+        return controller_apis::handle(shared, client, header, request);
+    }
     match request {
-        Request::Produce(request) => produce::handle(shared, header, request),
-        Request::Fetch(request) => fetch::handle(shared, header, request),
+        Request::Produce(request) => produce::handle(shared, client, header, request),
+        Request::Fetch(request) => fetch::handle(shared, client, header, request),
         Request::ListOffsets(request) => offsets::list(shared, version, request),
         Request::Metadata(request) => metadata::metadata(shared, *client, version, request),
-        Request::ApiVersions(request) => Reply::Now(api_versions::api_versions(shared, version, &request)),
+        Request::ApiVersions(request) => {
+            Reply::Now(api_versions::api_versions(shared, controller_listener, version, &request))
+        }
         Request::InitProducerId(request) => producers::init(shared, request),
         Request::FindCoordinator(request) => Reply::Now(coordinators::find(version, request)),
-        Request::CreateTopics(request) => topics::create(shared, version, request),
-        Request::DeleteTopics(request) => topics::delete(shared, version, request),
-        Request::CreatePartitions(request) => topics::create_partitions(shared, request),
         Request::DescribeConfigs(request) => Reply::Now(configs::describe(shared, version, request)),
-        Request::AlterConfigs(request) => configs::replace(shared, request),
-        Request::IncrementalAlterConfigs(request) => configs::alter(shared, request),
         Request::DescribeCluster(request) => Reply::Now(cluster::describe(shared, client, version, &request)),
         Request::DescribeTopicPartitions(request) => {
-            Reply::Now(metadata::describe_partitions(shared, request))
+            Reply::Now(metadata::describe_partitions(shared, client, request))
         }
+        Request::DescribeLogDirs(request) => Reply::Now(log_dirs::describe(shared, &request)),
         Request::DeleteRecords(request) => delete_records::delete(shared, request),
         Request::OffsetForLeaderEpoch(request) => Reply::Now(offsets::for_leader_epoch(shared, request)),
-        other => Reply::Close(format!("{} is not served", other.api())),
+        other => controller_apis::forward(shared, version, other),
     }
 }
 
@@ -57,12 +66,12 @@ fn changing<R: Runtime, T: Into<Response> + Send + 'static>(
     Reply::Changing(Box::pin(async move { work.await.into() }))
 }
 
-fn text(text: impl Into<String>) -> StrBytes {
+pub(crate) fn text(text: impl Into<String>) -> StrBytes {
     StrBytes::from_string(text.into())
 }
 
 /// Error code and message of an outcome.
-fn outcome(result: &Result<(), ApiError>) -> (i16, Option<StrBytes>) {
+pub(crate) fn outcome(result: &Result<(), ApiError>) -> (i16, Option<StrBytes>) {
     match result {
         Ok(()) => (0, None),
         Err(error) => (error.code.code(), Some(text(error.message.clone()))),

@@ -1,11 +1,12 @@
 //! ListOffsets and OffsetForLeaderEpoch (`ReplicaManager.fetchOffset`, KIP-79, KIP-405, KIP-734, KIP-1005).
 
 use crate::fetch::check_epoch;
-use crate::partitions::Partition;
+use crate::hints::{Named, not_here};
+use crate::replica::Partition;
 use crate::reply::Reply;
 use crate::shared::Shared;
 use burnin_log::ReadError;
-use burnin_runtime::Runtime;
+use burnin_runtime::{Mutant, Runtime};
 use burnin_wire::kafka::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest};
 use burnin_wire::kafka::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
@@ -27,6 +28,13 @@ const LATEST_TIERED: i64 = -5;
 struct Found {
     timestamp: i64,
     offset: i64,
+}
+
+/// Who asks: a client sees what is committed, a replica all there is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asker {
+    Client,
+    Replica,
 }
 
 const NOTHING: Found = Found { timestamp: -1, offset: -1 };
@@ -59,6 +67,7 @@ async fn answer<R: Runtime>(
     request: ListOffsetsRequest,
 ) -> ListOffsetsResponse {
     let mut response = ListOffsetsResponse::default();
+    let asker = if request.replica_id.0 >= 0 { Asker::Replica } else { Asker::Client };
     for topic in request.topics {
         let served = shared.partitions.read().topic(&topic.name.0);
         let mut answers = ListOffsetsTopicResponse::default().with_name(topic.name);
@@ -67,8 +76,10 @@ async fn answer<R: Runtime>(
             let mut answer =
                 ListOffsetsPartitionResponse::default().with_partition_index(asked.partition_index);
             let found = match partition {
-                Some(partition) => find(partition, version, &asked).await.map(|found| (found, partition)),
-                None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+                Some(partition) => {
+                    find(partition, asker, version, &asked).await.map(|found| (found, partition))
+                }
+                None => Err(not_here(shared, Named::Name(&answers.name.0), asked.partition_index)),
             };
             (answer.timestamp, answer.offset) = (NOTHING.timestamp, NOTHING.offset);
             match found {
@@ -97,22 +108,35 @@ fn epoch_of<R: Runtime>(partition: &Partition<R>, offset: i64) -> i32 {
 
 async fn find<R: Runtime>(
     partition: &Partition<R>,
+    asker: Asker,
     version: i16,
     asked: &ListOffsetsPartition,
 ) -> Result<Found, ErrorCode> {
+    if !partition.is_leader() {
+        return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    }
     if version >= 4 {
         check_epoch(asked.current_leader_epoch, partition.leader_epoch())?;
     }
     let log = &partition.log;
     let needs = |since: i16| if version >= since { Ok(()) } else { Err(ErrorCode::UNSUPPORTED_VERSION) };
     let storage = |error: ReadError| ErrorCode(error.kafka_code());
+    // What an earlier leader acknowledged may lie above: "latest" is not known yet (KIP-207).
+    let known = || match asker == Asker::Client && partition.is_high_watermark_stale() {
+        // the planted bug says what it knows
+        true if log.runtime().mutants().on(Mutant::A01) => Ok(()),
+        true if version >= 5 => Err(ErrorCode::OFFSET_NOT_AVAILABLE),
+        true => Err(ErrorCode::LEADER_NOT_AVAILABLE),
+        false => Ok(()),
+    };
     match asked.timestamp {
-        LATEST => Ok(Found { timestamp: -1, offset: partition.high_watermark() }),
+        LATEST if asker == Asker::Replica => Ok(Found { timestamp: -1, offset: log.end_offset() }),
+        LATEST => known().map(|()| Found { timestamp: -1, offset: partition.high_watermark() }),
         EARLIEST => Ok(Found { timestamp: -1, offset: log.start_offset() }),
         MAX_TIMESTAMP => {
             needs(7)?;
             let found = log.max_timestamp().await.map_err(storage)?;
-            Ok(visible(partition, found))
+            visible(partition, found).map_or_else(|| known().map(|()| NOTHING), Ok)
         }
         EARLIEST_LOCAL => {
             needs(8)?;
@@ -125,18 +149,16 @@ async fn find<R: Runtime>(
         }
         timestamp if timestamp >= 0 => {
             let found = log.offset_for_timestamp(timestamp).await.map_err(storage)?;
-            Ok(visible(partition, found))
+            visible(partition, found).map_or_else(|| known().map(|()| NOTHING), Ok)
         }
         _ => Err(ErrorCode::UNSUPPORTED_VERSION),
     }
 }
 
 /// What consumers cannot read yet is not there for them.
-fn visible<R: Runtime>(partition: &Partition<R>, found: Option<(i64, i64)>) -> Found {
-    match found {
-        Some((offset, timestamp)) if offset < partition.high_watermark() => Found { timestamp, offset },
-        _ => NOTHING,
-    }
+fn visible<R: Runtime>(partition: &Partition<R>, found: Option<(i64, i64)>) -> Option<Found> {
+    let (offset, timestamp) = found?;
+    (offset < partition.high_watermark()).then_some(Found { timestamp, offset })
 }
 
 /// Answers OffsetForLeaderEpoch (KIP-320): where an epoch ended in this leader's log.
@@ -155,7 +177,8 @@ pub(super) fn for_leader_epoch<R: Runtime>(
                 .with_leader_epoch(-1)
                 .with_end_offset(-1);
             let checked = match partition {
-                None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+                None => Err(not_here(shared, Named::Name(&answers.topic.0), asked.partition)),
+                Some(partition) if !partition.is_leader() => Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
                 Some(partition) => {
                     check_epoch(asked.current_leader_epoch, partition.leader_epoch()).map(|()| partition)
                 }

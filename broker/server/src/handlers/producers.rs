@@ -3,17 +3,17 @@
 
 use crate::reply::Reply;
 use crate::shared::Shared;
-use burnin_core::metadata::Image;
 use burnin_runtime::Runtime;
-use burnin_wire::ErrorCode;
-use burnin_wire::kafka::messages::ProducerId;
+use burnin_wire::kafka::messages::allocate_producer_ids_request::AllocateProducerIdsRequest;
 use burnin_wire::kafka::messages::init_producer_id_request::InitProducerIdRequest;
 use burnin_wire::kafka::messages::init_producer_id_response::InitProducerIdResponse;
-use burnin_wire::metadata_records::{MetadataRecord, ProducerIdsRecord};
+use burnin_wire::kafka::messages::{BrokerId, ProducerId};
+use burnin_wire::{ErrorCode, Response};
 use std::sync::Arc;
+use std::time::Duration;
 
-/// How many ids a block has (`ProducerIdsBlock.PRODUCER_ID_BLOCK_SIZE`).
-const BLOCK: i64 = 1000;
+/// How long the controller may take (`RPCProducerIdManager` waits as long as a client does).
+const ALLOCATION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Handles InitProducerId. An idempotent producer gets a new id with epoch 0, also when it names an old one: its
 /// epoch is raised by itself (KIP-360).
@@ -65,22 +65,26 @@ fn take<R: Runtime>(shared: &Shared<R>) -> Option<i64> {
     })
 }
 
-/// Reserves a block durably before any id of it is given out, so that no id is given twice.
+/// Has the controller reserve a block before any id of it is given out, so that no id is given twice.
 async fn next_block<R: Runtime>(shared: &Arc<Shared<R>>) -> Result<(), ErrorCode> {
     let node_id = shared.identity.node_id;
-    let committed = shared.controller.commit(move |image: &Image| {
-        let first = image.next_producer_id();
-        let record = ProducerIdsRecord {
-            broker_id: node_id,
-            broker_epoch: image.brokers().get(&node_id).map_or(-1, |broker| broker.epoch),
-            next_producer_id: first + BLOCK,
-        };
-        (first, vec![MetadataRecord::ProducerIds(record)])
-    });
-    let first = committed.await.map_err(|error| error.code)?;
+    let epoch = shared.broker_epoch();
+    let request =
+        AllocateProducerIdsRequest::default().with_broker_id(BrokerId(node_id)).with_broker_epoch(epoch);
+    let answer = shared.controller_channel.call(request.into(), ALLOCATION_TIMEOUT).await;
+    let Response::AllocateProducerIds(block) = answer.map_err(|error| error.code)? else {
+        return Err(ErrorCode::UNKNOWN_SERVER_ERROR);
+    };
+    match ErrorCode(block.error_code) {
+        ErrorCode::NONE => {}
+        // The broker is about to be registered again: the client may ask once more.
+        ErrorCode::STALE_BROKER_EPOCH => return Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS),
+        other => return Err(other),
+    }
     let mut ids = shared.producer_ids.lock();
     if ids.next >= ids.end {
-        (ids.next, ids.end) = (first, first + BLOCK);
+        let first = block.producer_id_start.0;
+        (ids.next, ids.end) = (first, first + i64::from(block.producer_id_len));
     }
     Ok(())
 }

@@ -95,6 +95,7 @@ pub struct BatchHeader {
 impl BatchHeader {
     /// Reads the header at the start of `bytes`, which may go on behind the batch or end inside its records.
     /// Checks the length's lower bound and the magic, and nothing else.
+    #[inline]
     pub fn parse(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
         let Some(header) = bytes.first_chunk::<HEADER_LEN>() else {
             return Err(BatchError::Truncated { need: HEADER_LEN, have: bytes.len() });
@@ -288,6 +289,7 @@ pub(super) fn write_crc(batch: &mut [u8]) {
     put(batch, at::CRC, crc.to_be_bytes());
 }
 
+#[inline(always)]
 fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     *bytes[at..].first_chunk::<N>().expect("a batch is longer than its header")
 }

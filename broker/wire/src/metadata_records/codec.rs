@@ -8,7 +8,7 @@ use super::MetadataRecordError;
 const SHORT: MetadataRecordError = MetadataRecordError::Malformed("record ends inside a field");
 
 /// A field on the wire.
-pub(super) trait Field: Sized {
+pub(crate) trait Field: Sized {
     fn put(&self, buf: &mut BytesMut);
     fn take(bytes: &mut &[u8]) -> Result<Self, MetadataRecordError>;
     /// As Kafka's generated `toString` has it.
@@ -152,7 +152,7 @@ fn take_length(bytes: &mut &[u8]) -> Result<Option<usize>, MetadataRecordError> 
     Ok(take_varint(bytes)?.checked_sub(1).map(|length| length as usize))
 }
 
-pub(super) fn put_varint(buf: &mut BytesMut, mut value: u32) {
+pub(crate) fn put_varint(buf: &mut BytesMut, mut value: u32) {
     while value >= 0x80 {
         buf.put_u8(value as u8 | 0x80);
         value >>= 7;
@@ -160,7 +160,7 @@ pub(super) fn put_varint(buf: &mut BytesMut, mut value: u32) {
     buf.put_u8(value as u8);
 }
 
-pub(super) fn take_varint(bytes: &mut &[u8]) -> Result<u32, MetadataRecordError> {
+pub(crate) fn take_varint(bytes: &mut &[u8]) -> Result<u32, MetadataRecordError> {
     let mut value = 0;
     for shift in [0, 7, 14, 21, 28] {
         let (&byte, rest) = bytes.split_first().ok_or(SHORT)?;
@@ -177,14 +177,14 @@ pub(super) fn take_varint(bytes: &mut &[u8]) -> Result<u32, MetadataRecordError>
 }
 
 /// Encodes a tagged field and keeps it for [`put_tagged`].
-pub(super) fn push_tagged(tagged: &mut Vec<(u32, BytesMut)>, tag: u32, field: &impl Field) {
+pub(crate) fn push_tagged(tagged: &mut Vec<(u32, BytesMut)>, tag: u32, field: &impl Field) {
     let mut value = BytesMut::new();
     field.put(&mut value);
     tagged.push((tag, value));
 }
 
 /// Appends the tagged fields of a struct, which are in the order of their tags.
-pub(super) fn put_tagged(buf: &mut BytesMut, tagged: &[(u32, BytesMut)]) {
+pub(crate) fn put_tagged(buf: &mut BytesMut, tagged: &[(u32, BytesMut)]) {
     put_varint(buf, u32::try_from(tagged.len()).expect("few tagged fields"));
     for (tag, value) in tagged {
         put_varint(buf, *tag);
@@ -194,7 +194,7 @@ pub(super) fn put_tagged(buf: &mut BytesMut, tagged: &[(u32, BytesMut)]) {
 }
 
 /// Takes all tagged fields of a struct: tags and bytes.
-pub(super) fn take_tagged<'a>(bytes: &mut &'a [u8]) -> Result<Vec<(u32, &'a [u8])>, MetadataRecordError> {
+pub(crate) fn take_tagged<'a>(bytes: &mut &'a [u8]) -> Result<Vec<(u32, &'a [u8])>, MetadataRecordError> {
     let mut tagged = Vec::new();
     for _ in 0..take_varint(bytes)? {
         let tag = take_varint(bytes)?;
@@ -205,7 +205,7 @@ pub(super) fn take_tagged<'a>(bytes: &mut &'a [u8]) -> Result<Vec<(u32, &'a [u8]
 }
 
 /// The value of a tagged field, which takes all of `bytes`.
-pub(super) fn take_whole<T: Field>(mut bytes: &[u8]) -> Result<T, MetadataRecordError> {
+pub(crate) fn take_whole<T: Field>(mut bytes: &[u8]) -> Result<T, MetadataRecordError> {
     let value = T::take(&mut bytes)?;
     if bytes.is_empty() {
         Ok(value)

@@ -5,10 +5,10 @@
 //! `metadata/src/main/resources/common/metadata/*.json` of 4.3; `fixtures/metadata_records.txt` has records that
 //! Kafka 4.3.1 wrote, and the tests read and write each of them byte by byte.
 
-mod codec;
-mod table;
+pub(crate) mod codec;
+pub(crate) mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;

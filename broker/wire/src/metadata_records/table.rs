@@ -321,10 +321,12 @@ macro_rules! nested {
             }
             #[cfg(test)]
             fn text(&self) -> String {
-                super::tests::java_text(&self.texts())
+                crate::metadata_records::tests::java_text(&self.texts())
             }
         })*
     };
 }
 
 nested! { Endpoint FeatureRange }
+
+pub(crate) use {nested, or, structs};

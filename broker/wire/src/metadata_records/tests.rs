@@ -29,7 +29,7 @@ fn fixtures() -> impl Iterator<Item = Fixture> {
 }
 
 /// `name=value` pairs as Kafka prints them, in brackets.
-pub(super) fn java_text(fields: &[(&str, String)]) -> String {
+pub(crate) fn java_text(fields: &[(&str, String)]) -> String {
     let fields: Vec<_> = fields.iter().map(|(name, value)| format!("{}={value}", camel(name))).collect();
     format!("({})", fields.join(", "))
 }

@@ -75,10 +75,12 @@ fn program(api: Api, direction: Direction, version: i16) -> &'static Program {
 }
 
 /// The stanzas of all APIs.
-const TEXTS: [&str; 3] = [
+const TEXTS: [&str; 5] = [
     include_str!("../../schema/clients.txt"),
     include_str!("../../schema/data.txt"),
     include_str!("../../schema/admin.txt"),
+    include_str!("../../schema/cluster.txt"),
+    include_str!("../../schema/controller.txt"),
 ];
 
 #[derive(Default)]

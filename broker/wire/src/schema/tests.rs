@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::*;
 use crate::api::{Request, Response, crate_versions};
@@ -26,13 +26,13 @@ impl Decoded {
     }
 
     fn encode(&self, version: i16) -> Bytes {
-        let mut buf = BytesMut::new();
+        let mut buf = Vec::new();
         match self {
             Decoded::Request(request) => request.encode(&mut buf, version),
             Decoded::Response(response) => response.encode(&mut buf, version),
         }
         .unwrap_or_else(|error| panic!("{self:?} is not encoded: {}", error.0));
-        buf.freeze()
+        buf.into()
     }
 }
 

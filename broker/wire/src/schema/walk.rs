@@ -169,6 +169,7 @@ impl Walk<'_> {
         self.body.len() - self.at
     }
 
+    #[inline]
     fn skip(&mut self, field: &'static str, length: usize) -> Result<(), WalkError> {
         if length > self.left() {
             return Err(WalkError::Short { field, at: self.at });
@@ -177,6 +178,7 @@ impl Walk<'_> {
         Ok(())
     }
 
+    #[inline]
     fn take<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], WalkError> {
         let bytes = self.body[self.at..].first_chunk::<N>().ok_or(WalkError::Short { field, at: self.at })?;
         self.at += N;
@@ -200,8 +202,16 @@ impl Walk<'_> {
         Ok(i64::from(self.varint(field)?) - 1)
     }
 
+    #[inline]
     fn varint(&mut self, field: &'static str) -> Result<u32, WalkError> {
         let start = self.at;
+        // Nearly all are of one byte.
+        if let Some(&byte) = self.body.get(start)
+            && byte < 0x80
+        {
+            self.at += 1;
+            return Ok(u32::from(byte));
+        }
         let mut value = 0u32;
         for shift in [0, 7, 14, 21, 28] {
             let [byte] = self.take::<1>(field)?;

@@ -14,7 +14,7 @@ mod node;
 use crate::world::{World, config};
 use burnin_core::controller::{AlterPartition, ElectionKind, Heartbeat, IsrState};
 use burnin_core::metadata::{NewPartitions, NewTopic, Partition, ResourceType};
-use burnin_core::partition::{Effects, IsrProposal};
+use burnin_core::partition::{Effects, FollowerFetch, IsrProposal};
 use burnin_runtime::Entropy;
 use burnin_wire::ErrorCode;
 use burnin_wire::metadata_records::MetadataRecord;
@@ -29,7 +29,7 @@ const STEPS: usize = 2500;
 struct InFlight {
     from: i32,
     tp: Tp,
-    leader_epoch: i32,
+    proposal: IsrProposal,
     request: AlterPartition,
     answer: Option<Result<IsrState, ErrorCode>>,
 }
@@ -204,8 +204,9 @@ impl Sim {
         let log = node.log(tp);
         log.truncate(common(log, &their));
         let offset = log.len();
+        let fetch = FollowerFetch { offset: offset as i64, log_start_offset: 0, broker_epoch };
         let leading = self.node(leader).leaders.get_mut(&tp).unwrap();
-        let effects = leading.fetched(id, offset as i64, broker_epoch, eligibility, now);
+        let effects = leading.fetched(id, fetch, eligibility, now);
         let mark = leading.high_watermark();
         let node = self.node(id);
         let end = (offset + count).min(their.len());
@@ -225,8 +226,8 @@ impl Sim {
 
     fn propose(&mut self, from: i32, tp: Tp, proposal: &IsrProposal) {
         let request = self.nodes[&from].request(tp, proposal);
-        let leader_epoch = proposal.leader_epoch;
-        self.in_flight.push(InFlight { from, tp, leader_epoch, request, answer: None });
+        let proposal = proposal.clone();
+        self.in_flight.push(InFlight { from, tp, proposal, request, answer: None });
     }
 
     /// A leader says that everything below `mark` is committed.
@@ -267,12 +268,12 @@ impl Sim {
             self.in_flight.push(message);
             return;
         }
-        let InFlight { from, tp, leader_epoch, request, answer } = message;
+        let InFlight { from, tp, proposal, request, answer } = message;
         let (now, node) = (self.world.now, self.node(from));
         if node.epoch != request.broker_epoch || !node.is_up() {
             return;
         }
-        let (effects, again) = node.answered(tp, leader_epoch, answer.filter(|_| !is_lost), now);
+        let (effects, again) = node.answered(tp, &proposal, answer.filter(|_| !is_lost), now);
         self.follow(from, tp, effects);
         if let Some(proposal) = again {
             self.propose(from, tp, &proposal);

@@ -130,11 +130,12 @@ impl Node {
                         replicas: partition.replicas.clone(),
                         isr: partition.isr.clone(),
                         epoch_start: log_end,
+                        own_end: log_end,
                         high_watermark: mark.min(log_end),
                     };
                     Leader::new(start, config, now)
                 });
-                leader.set_config(config);
+                marks.extend(leader.set_config(config, now).high_watermark.map(|mark| (tp, mark)));
                 let (isr, replicas) = (&partition.isr, &partition.replicas);
                 let effects = leader.committed(isr, replicas, partition.partition_epoch, now);
                 marks.extend(effects.high_watermark.map(|mark| (tp, mark)));
@@ -176,21 +177,21 @@ impl Node {
     pub(super) fn answered(
         &mut self,
         tp: Tp,
-        leader_epoch: i32,
+        proposal: &IsrProposal,
         answer: Option<Result<IsrState, ErrorCode>>,
         now: Instant,
     ) -> (Effects, Option<IsrProposal>) {
-        let replicas = self.view(tp).map(|partition| partition.replicas.clone()).unwrap_or_default();
-        let leader = self.leaders.get_mut(&tp).filter(|leader| leader.leader_epoch() == leader_epoch);
-        let Some(leader) = leader else { return Default::default() };
-        match answer {
-            Some(Ok(state)) => (leader.committed(&state.isr, &replicas, state.partition_epoch, now), None),
-            Some(Err(ErrorCode::INELIGIBLE_REPLICA)) => {
-                (Effects::default(), leader.alter_partition_failed(AlterPartitionError::Ineligible))
-            }
-            Some(Err(_)) => (Effects::default(), leader.alter_partition_failed(AlterPartitionError::Stale)),
-            None => (Effects::default(), leader.alter_partition_failed(AlterPartitionError::Retry)),
-        }
+        let leader = self.leaders.get_mut(&tp);
+        let Some(leader) = leader.filter(|leader| leader.leader_epoch() == proposal.leader_epoch) else {
+            return Default::default();
+        };
+        let error = match answer {
+            Some(Ok(state)) => return (leader.accepted(&state.isr, state.partition_epoch, now), None),
+            Some(Err(ErrorCode::INELIGIBLE_REPLICA)) => AlterPartitionError::Ineligible,
+            Some(Err(_)) => AlterPartitionError::Stale,
+            None => AlterPartitionError::Retry,
+        };
+        (Effects::default(), leader.alter_partition_failed(proposal, error))
     }
 }
 
