@@ -9,25 +9,22 @@
 //! | file | what |
 //! |---|---|
 //! | `world.rs` | the machines of a plan, and what the injector must ask of them |
+//! | `nodes.rs` | who the machines are, and each one's properties |
+//! | `observed.rs` | leaders, ISRs and high watermarks, from what the brokers tell their probes |
 //! | `phases.rs` | the run from boot to final read |
-//! | `workloads.rs` | the plan's workloads as drivers |
-//! | `history.rs` | where the history goes: checkers, and counters of what happened |
-//! | `report.rs` | what came out, as a report |
 //! | `logs.rs` | the nodes' logs, in simulated time |
 
-mod history;
 mod logs;
+mod nodes;
+mod observed;
 mod phases;
-mod report;
-mod workloads;
 mod world;
 
 use burnin_engine::{LinkModel, Sim, SimConfig, SimError};
-use burnin_report::RunReport;
+use burnin_report::{Crash, RunReport, Target};
+use burnin_run::{Broke, Ended, History, Measured};
 use burnin_scenario::Plan;
-use history::History;
 use parking_lot::Mutex;
-use phases::Ended;
 use std::path::PathBuf;
 use std::sync::Arc;
 // tidy: allow(clock): how long a run takes is measured outside of the simulated world
@@ -72,7 +69,7 @@ pub fn run(plan: &Plan, options: &RunOptions) -> RunOutput {
 
 fn run_here(plan: &Plan, options: &RunOptions) -> RunOutput {
     let wall = Instant::now(); // tidy: allow(clock): how long a run takes is measured outside of the simulated world
-    let cpu = report::thread_cpu_ns();
+    let cpu = thread_cpu_ns();
     let mut sim = Sim::new(plan.seed.0, sim_config(plan));
     let handle = sim.handle();
     let window = Arc::new(Mutex::new(Vec::new()));
@@ -97,20 +94,45 @@ fn run_here(plan: &Plan, options: &RunOptions) -> RunOutput {
     let world = World::new(handle.clone(), plan, options.armed, history.clone());
     logs::set_names(world.names());
     let ended: Result<Ended, SimError> = sim.block_on(phases::run(world.clone(), plan.clone()));
-    let measured = report::Measured {
+    let trace = sim.trace();
+    let measured = Measured {
+        target: Target::Sim,
         sim_ns: handle.now().as_nanos(),
         wall_ns: wall.elapsed().as_nanos() as u64,
-        cpu_ns: report::thread_cpu_ns().saturating_sub(cpu),
-        trace: sim.trace(),
+        cpu_ns: thread_cpu_ns().saturating_sub(cpu),
+        requests: world.stage().requests(),
+        events: trace.events,
+        trace_hash: format!("{:016x}", trace.hash),
     };
     handle.set_trace_sink(None);
     let mut history = history.lock();
-    let mut report = report::of_run(plan, &world, &mut history, ended, &measured);
+    if world.mutant_reached() > 0 {
+        history.happened.insert("mutant-reached".to_owned(), world.mutant_reached());
+    }
+    let mut report = burnin_run::of_run(plan, &mut history, ended.map_err(broke), &measured);
     report.skipped.extend(skipped);
     drop(history);
     drop(sim);
     let window = std::mem::take(&mut *window.lock());
-    RunOutput { report, checkpoints: measured.trace.checkpoints, window }
+    RunOutput { report, checkpoints: trace.checkpoints, window }
+}
+
+/// CPU time of the calling thread.
+fn thread_cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+fn broke(error: SimError) -> Broke {
+    let words = error.to_string();
+    match error {
+        SimError::Crash { node, task, message, at, event } => {
+            Broke::Crash(Crash { node, task, message, at_ns: at.as_nanos(), event })
+        }
+        SimError::Deadlock { .. } => Broke::Hung("deadlock", words),
+        SimError::Livelock { .. } => Broke::Hung("livelock", words),
+        _ => Broke::Hung("limit", words),
+    }
 }
 
 fn sim_config(plan: &Plan) -> SimConfig {

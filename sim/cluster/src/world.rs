@@ -1,30 +1,33 @@
 //! The machines of a plan, and what the injector must ask of them.
 
-use crate::history::History;
-use burnin_drivers::{Recorder, Topology};
-use burnin_engine::{DiskModel, Latency, NodeSpec, SimHandle, SimRuntime};
+use crate::nodes::{self, PORT};
+use crate::observed::{Observed, Watch};
+use burnin_drivers::Recorder;
+use burnin_engine::{Latency, NodeSpec, SimHandle, SimRuntime};
 use burnin_faults::{Broker as Member, Cast, Cluster, Stopped};
-use burnin_history::{Event, FaultEvent, Flush, NodeId};
+use burnin_history::{Event, FaultEvent, NodeId};
+use burnin_run::{History, Stage};
 use burnin_runtime::{Mutant, Mutants, Observation, Probe, ProbeSink, Runtime, timeout};
-use burnin_scenario::{Action, DurRange, Durability, Plan};
-use burnin_server::{Broker, BrokerConfig};
+use burnin_scenario::{DurRange, Plan, Release};
+use burnin_server::{Broker, BrokerConfig, InitialVoters};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Where brokers listen.
-pub(crate) const PORT: u16 = 9092;
 /// How long a broker may take to stop in order before it is killed, as service managers do.
 const STOP_GRACE: Duration = Duration::from_secs(30);
 
 type Processes = Arc<Mutex<BTreeMap<i32, Process>>>;
+/// As which release each node starts.
+type Releases = Arc<Mutex<BTreeMap<i32, Release>>>;
 
 /// What is known of a broker's process.
 #[derive(Default)]
 struct Process {
+    /// Whether its first directory was.
+    formatted: bool,
     running: Option<Broker<SimRuntime>>,
     /// Why it ended by itself the last time.
     ended: Option<String>,
@@ -37,12 +40,14 @@ pub(crate) struct World(Arc<Inner>);
 struct Inner {
     sim: SimHandle,
     cast: Cast,
-    topology: Topology,
-    recorder: Recorder<SimRuntime>,
+    stage: Stage<SimRuntime>,
     history: Arc<Mutex<History>>,
     processes: Processes,
+    releases: Releases,
+    observed: Arc<Mutex<Observed>>,
     mutants: Mutants,
-    answers: Arc<AtomicU64>,
+    /// Whether the voters stand in the log, where one that was replaced is not taken for who it was.
+    replaces_voters: bool,
     /// Why the plan cannot be run as it is.
     unusable: Option<String>,
 }
@@ -50,10 +55,12 @@ struct Inner {
 struct Told {
     node: NodeId,
     recorder: Recorder<SimRuntime>,
+    observed: Arc<Mutex<Observed>>,
 }
 
 impl ProbeSink for Told {
     fn observe(&self, observation: Observation) {
+        self.observed.lock().note(self.node, &observation);
         self.recorder.record(&Event::Observed { node: self.node, observation: &observation });
     }
 }
@@ -77,38 +84,58 @@ impl World {
             }
         };
         let processes: Processes = Arc::default();
+        let releases: Releases = Arc::new(Mutex::new(nodes::releases(plan)));
         let mut cast = Cast::default();
-        for id in 1..=plan.topology.brokers as i32 {
-            let config = broker_config(plan, id);
-            if let Err(error) = &config {
+        let observed: Arc<Mutex<Observed>> = Arc::default();
+        for machine in burnin_run::machines(plan) {
+            let id = machine.id;
+            let laid = nodes::config(plan, &machine)
+                .and_then(|config| Ok(Laid { config, voters: nodes::initial_voters(plan)? }));
+            if let Err(error) = &laid {
                 unusable = Some(error.clone());
             }
+            let told = Told { node: id, recorder: recorder.clone(), observed: observed.clone() };
             let spec = NodeSpec {
-                disk: disk_model(plan),
-                probe: Probe::to(Arc::new(Told { node: NodeId(id), recorder: recorder.clone() })),
+                disk: nodes::disk_model(plan),
+                probe: Probe::to(Arc::new(told)),
                 mutants: mutants.clone(),
-                ..NodeSpec::new(format!("broker-{id}"), Ipv4Addr::new(10, 0, 0, id as u8))
+                ..NodeSpec::new(machine.name.clone(), nodes::ip(&machine))
             };
-            let processes = processes.clone();
-            let node =
-                sim.add_node(spec.start(move |runtime| live(runtime, id, config.clone(), processes.clone())));
-            cast.brokers.push(Member { id: NodeId(id), node });
+            let (processes, releases) = (processes.clone(), releases.clone());
+            let node = sim.add_node(spec.start(move |runtime| {
+                let release = nodes::of_broker(releases.lock()[&id.0]);
+                let laid = laid.clone().and_then(|laid| {
+                    let config = BrokerConfig { release: release?, ..laid.config };
+                    Ok(Laid { config, ..laid })
+                });
+                live(runtime, id.0, laid, processes.clone())
+            }));
+            let member = Member { id, node, voter: machine.voter };
+            if machine.broker { cast.brokers.push(member) } else { cast.controllers.push(member) }
         }
         for number in 1..=plan.topology.clients {
             let ip = Ipv4Addr::new(10, 0, 1, number as u8);
             cast.clients.push(sim.add_node(NodeSpec::new(format!("client-{number}"), ip)));
         }
-        let topology = topology(plan);
-        let answers = Arc::default();
+        let clients = cast.clients.iter().map(|node| sim.runtime(*node)).collect();
+        let bootstrap = cast.brokers.iter().map(|broker| format!("{}:{PORT}", sim.ip(broker.node))).collect();
+        let mut stage = Stage::new(plan, recorder, clients, bootstrap);
+        if cast.machines().count() > 1 {
+            let (sim, brokers) = (sim.clone(), cast.brokers.clone());
+            let is_up = move |id| brokers.iter().any(|broker| broker.id == id && sim.is_up(broker.node));
+            stage.watch = Some(Arc::new(Watch::new(observed.clone(), &stage.topology, Box::new(is_up))));
+        }
+        let replaces_voters = plan.topology.kraft_version > 0;
         World(Arc::new(Inner {
             sim,
             cast,
-            topology,
-            recorder,
+            stage,
             history,
             processes,
+            releases,
+            observed,
             mutants,
-            answers,
+            replaces_voters,
             unusable,
         }))
     }
@@ -121,8 +148,9 @@ impl World {
         &self.0.cast
     }
 
-    pub fn topology(&self) -> &Topology {
-        &self.0.topology
+    /// Where the workloads run.
+    pub fn stage(&self) -> &Stage<SimRuntime> {
+        &self.0.stage
     }
 
     pub fn history(&self) -> &Arc<Mutex<History>> {
@@ -139,46 +167,6 @@ impl World {
         self.0.mutants.reached()
     }
 
-    /// Tells the history of which partitions retention may remove the beginning: by time it always may (seven
-    /// days, unless set otherwise), but a run is shorter than that unless its wall clock jumps.
-    pub fn announce_retention(&self, plan: &Plan) {
-        let jumps = plan
-            .schedule
-            .iter()
-            .any(|fault| matches!(fault.action, Action::ClockJump { .. } | Action::ClockDrift { .. }));
-        let limited = |properties: &BTreeMap<String, String>| {
-            properties.keys().any(|name| name.contains("retention.ms") || name.contains("retention.bytes"))
-        };
-        for topic in &plan.topology.topic {
-            let broker = plan.topology.properties.keys().any(|name| name.starts_with("log.retention."));
-            if jumps || broker || limited(&topic.config) {
-                for part in self.0.topology.parts_of(&[&topic.name]) {
-                    self.0.recorder.record(&Event::RetentionEnabled { tp: part.tp });
-                }
-            }
-        }
-    }
-
-    /// Kafka requests that were answered to clients.
-    pub fn requests(&self) -> u64 {
-        self.0.answers.load(Ordering::Relaxed)
-    }
-
-    /// What counts them.
-    pub fn answers(&self) -> Arc<AtomicU64> {
-        self.0.answers.clone()
-    }
-
-    /// A recorder for what runs on a client node.
-    pub fn recorder(&self) -> Recorder<SimRuntime> {
-        self.0.recorder.clone()
-    }
-
-    /// `bootstrap.servers` for clients.
-    pub fn bootstrap(&self) -> Vec<String> {
-        self.0.cast.brokers.iter().map(|broker| format!("{}:{PORT}", self.0.sim.ip(broker.node))).collect()
-    }
-
     /// The names of the nodes by number, the control node first.
     pub fn names(&self) -> Vec<String> {
         let nodes = self.0.sim.nodes();
@@ -187,17 +175,29 @@ impl World {
             .collect()
     }
 
-    /// Why brokers that are down ended by themselves.
-    pub fn obituaries(&self) -> Vec<String> {
-        let processes = self.0.processes.lock();
-        let down = processes.iter().filter(|(_, process)| process.running.is_none());
-        down.filter_map(|(id, process)| process.ended.as_ref().map(|why| format!("broker {id}: {why}")))
-            .collect()
+    /// The only machine, when there is one.
+    fn alone(&self) -> Option<Member> {
+        match self.0.cast.machines().collect::<Vec<_>>()[..] {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
+    fn is_member_up(&self, id: NodeId) -> bool {
+        self.0.cast.broker(id).is_some_and(|member| self.is_up(member))
     }
 }
 
+/// How a broker is laid out.
+#[derive(Clone)]
+struct Laid {
+    config: BrokerConfig,
+    /// To format its directory for, once: a machine that was replaced comes empty.
+    voters: InitialVoters,
+}
+
 /// A broker's process from its start to its end.
-async fn live(runtime: SimRuntime, id: i32, config: Result<BrokerConfig, String>, processes: Processes) {
+async fn live(runtime: SimRuntime, id: i32, laid: Result<Laid, String>, processes: Processes) {
     let ended = |why: Option<String>| {
         let mut processes = processes.lock();
         let process = processes.entry(id).or_default();
@@ -206,10 +206,16 @@ async fn live(runtime: SimRuntime, id: i32, config: Result<BrokerConfig, String>
     };
     // The handle of an earlier life is of a process that is dead.
     drop(ended(None));
-    let config = match config {
-        Ok(config) => config,
+    let Laid { config, voters } = match laid {
+        Ok(laid) => laid,
         Err(error) => return drop(ended(Some(error))),
     };
+    if voters != InitialVoters::Configured && !processes.lock().entry(id).or_default().formatted {
+        if let Err(error) = burnin_server::format(&runtime, &config, &voters).await {
+            return drop(ended(Some(error.to_string())));
+        }
+        processes.lock().entry(id).or_default().formatted = true;
+    }
     match Broker::start(runtime, config).await {
         Ok(broker) => {
             processes.lock().entry(id).or_default().running = Some(broker.clone());
@@ -218,44 +224,6 @@ async fn live(runtime: SimRuntime, id: i32, config: Result<BrokerConfig, String>
         }
         Err(error) => drop(ended(Some(error.to_string()))),
     }
-}
-
-fn broker_config(plan: &Plan, id: i32) -> Result<BrokerConfig, String> {
-    let mut properties = plan.topology.properties.clone();
-    let host = Ipv4Addr::new(10, 0, 0, id as u8);
-    properties.insert("node.id".to_owned(), id.to_string());
-    properties.insert("listeners".to_owned(), format!("PLAINTEXT://{host}:{PORT}"));
-    properties.insert("log.dirs".to_owned(), "/data".to_owned());
-    properties.entry("auto.create.topics.enable".to_owned()).or_insert_with(|| "false".to_owned());
-    if let Some(rack) = plan.topology.racks.get(id as usize - 1) {
-        properties.insert("broker.rack".to_owned(), rack.clone());
-    }
-    BrokerConfig::from_properties(&properties).map_err(|error| error.to_string())
-}
-
-fn disk_model(plan: &Plan) -> DiskModel {
-    DiskModel {
-        write: latency(plan.disk.write),
-        read: latency(plan.disk.read),
-        sync: latency(plan.disk.fsync),
-        capacity: Some(plan.disk.capacity.0),
-        ..DiskModel::default()
-    }
-}
-
-fn topology(plan: &Plan) -> Topology {
-    let mut topology = Topology::new();
-    for topic in &plan.topology.topic {
-        let flush = match topic.ack_means {
-            Durability::Fsynced => Flush::BeforeAck,
-            Durability::PageCache => Flush::PageCache,
-        };
-        let min_isr =
-            topic.config.get("min.insync.replicas").or(plan.topology.properties.get("min.insync.replicas"));
-        let min_isr = min_isr.and_then(|text| text.parse().ok()).unwrap_or(1);
-        topology.add_topic(&topic.name, topic.partitions as i32, flush, min_isr);
-    }
-    topology
 }
 
 impl Cluster for World {
@@ -289,24 +257,66 @@ impl Cluster for World {
         self.0.sim.is_up(broker.node)
     }
 
+    fn set_release(&self, broker: Member, release: Release) -> Result<Release, String> {
+        let mut releases = self.0.releases.lock();
+        releases.insert(broker.id.0, release).ok_or_else(|| format!("there is no node {}", broker.id))
+    }
+
+    fn may_be_wiped(&self, broker: Member) -> Result<bool, String> {
+        match (broker.voter, self.0.replaces_voters) {
+            (false, _) => Ok(true),
+            (true, true) => Ok(!self.0.observed.lock().is_a_voter_lost()),
+            (true, false) => {
+                let id = broker.id;
+                Err(format!(
+                    "node {id} votes in the metadata quorum and must not forget it (kraft_version is 0)"
+                ))
+            }
+        }
+    }
+
     fn controller(&self) -> Option<NodeId> {
-        self.0.cast.brokers.first().filter(|broker| self.is_up(**broker)).map(|broker| broker.id)
+        match self.alone() {
+            Some(broker) => self.is_up(broker).then_some(broker.id),
+            None => self.0.observed.lock().controller().filter(|id| self.is_member_up(*id)),
+        }
     }
 
     fn leader(&self, topic: &str, partition: i32) -> Option<NodeId> {
-        let exists = (0..self.partitions(topic)).contains(&partition);
-        self.controller().filter(|_| exists)
+        if self.alone().is_some() {
+            let exists = (0..self.partitions(topic)).contains(&partition);
+            return self.controller().filter(|_| exists);
+        }
+        let observed = self.0.observed.lock();
+        let leader = observed.partition(topic, partition)?.leader;
+        leader.filter(|id| self.is_member_up(*id))
     }
 
     fn isr(&self, topic: &str, partition: i32) -> Vec<NodeId> {
-        self.leader(topic, partition).into_iter().collect()
+        if self.alone().is_some() {
+            return self.leader(topic, partition).into_iter().collect();
+        }
+        let observed = self.0.observed.lock();
+        observed.partition(topic, partition).map(|state| state.isr.clone()).unwrap_or_default()
     }
 
     fn partitions(&self, topic: &str) -> i32 {
-        self.0.topology.parts().iter().filter(|part| *part.topic == *topic).count() as i32
+        self.0.stage.topology.parts().iter().filter(|part| *part.topic == *topic).count() as i32
+    }
+
+    fn obituaries(&self) -> Vec<String> {
+        let processes = self.0.processes.lock();
+        let down = processes.iter().filter(|(_, process)| process.running.is_none());
+        down.filter_map(|(id, process)| process.ended.as_ref().map(|why| format!("node {id}: {why}")))
+            .collect()
     }
 
     fn record(&self, event: FaultEvent) {
-        self.0.recorder.record(&Event::Fault(event));
+        if let FaultEvent::Wiped { node } = &event
+            && self.0.cast.broker(*node).is_some_and(|member| member.voter)
+        {
+            self.0.observed.lock().lost_a_voter(*node);
+        }
+        self.0.stage.recorder.record(&Event::Fault(event));
     }
 }

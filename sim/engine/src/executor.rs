@@ -131,6 +131,10 @@ impl Tasks {
         }
     }
 
+    pub(crate) fn world(&self) -> World {
+        self.world
+    }
+
     /// A new task, ready to be polled.
     pub(crate) fn insert(
         &mut self,

@@ -228,7 +228,7 @@ impl State {
                 }
                 Some(at) => {
                     if at > self.now {
-                        self.now = at;
+                        self.time_is(at);
                         *polls = 0;
                     }
                     while let Some((number, event)) = self.queue.pop_due(self.now) {

@@ -2,16 +2,18 @@
 
 use burnin_engine::SimNode;
 use burnin_history::{FaultEvent, NodeId};
-use burnin_scenario::{PartitionRef, Selector};
+use burnin_scenario::{PartitionRef, Release, Selector};
 use std::future::Future;
 
-/// A broker and its machine.
+/// A broker, or a controller, and its machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broker {
     /// Its `node.id`.
     pub id: NodeId,
     /// Its machine.
     pub node: SimNode,
+    /// Whether it votes in the metadata quorum.
+    pub voter: bool,
 }
 
 /// The machines of a world.
@@ -19,6 +21,8 @@ pub struct Broker {
 pub struct Cast {
     /// In order of `node.id`.
     pub brokers: Vec<Broker>,
+    /// Those that are controllers and nothing else, in order of `node.id`.
+    pub controllers: Vec<Broker>,
     /// Client machines; the first is `client(1)`.
     pub clients: Vec<SimNode>,
 }
@@ -40,6 +44,11 @@ pub trait Cluster {
     fn stop(&self, broker: Broker) -> impl Future<Output = Result<Stopped, String>>;
     /// Whether a disk fault may have made its process end by itself, so that it is started again.
     fn is_up(&self, broker: Broker) -> bool;
+    /// As which release the broker starts from now on; gives what it has been.
+    fn set_release(&self, broker: Broker, release: Release) -> Result<Release, String>;
+    /// Whether the machine may be replaced by an empty one now. An error: never, since a voter that is configured would
+    /// forget what it voted, which no quorum survives.
+    fn may_be_wiped(&self, broker: Broker) -> Result<bool, String>;
     /// The active controller.
     fn controller(&self) -> Option<NodeId>;
     /// The leader of a partition.
@@ -48,19 +57,26 @@ pub trait Cluster {
     fn isr(&self, topic: &str, partition: i32) -> Vec<NodeId>;
     /// How many partitions a topic has.
     fn partitions(&self, topic: &str) -> i32;
+    /// Why nodes are down that ended by themselves.
+    fn obituaries(&self) -> Vec<String>;
     /// Tells the history.
     fn record(&self, event: FaultEvent);
 }
 
 impl Cast {
-    /// The broker with this `node.id`.
-    pub fn broker(&self, id: NodeId) -> Option<Broker> {
-        self.brokers.iter().copied().find(|broker| broker.id == id)
+    /// All machines of the system under test, brokers first.
+    pub fn machines(&self) -> impl Iterator<Item = Broker> + '_ {
+        self.brokers.iter().chain(&self.controllers).copied()
     }
 
-    /// The broker on this machine.
+    /// The broker or controller with this `node.id`.
+    pub fn broker(&self, id: NodeId) -> Option<Broker> {
+        self.machines().find(|broker| broker.id == id)
+    }
+
+    /// The broker or controller on this machine.
     pub fn on(&self, node: SimNode) -> Option<Broker> {
-        self.brokers.iter().copied().find(|broker| broker.node == node)
+        self.machines().find(|broker| broker.node == node)
     }
 
     /// The machines that a selector names now. `pick(n)` draws a number below `n`. An error says that nobody
@@ -91,6 +107,14 @@ impl Cast {
             Selector::AnyClient => Ok(vec![self.clients[pick(self.clients.len())]]),
             Selector::AllClients => Ok(self.clients.clone()),
             Selector::Controller => one(cluster.controller()),
+            Selector::AnyVoter | Selector::AllVoters => {
+                let voters: Vec<SimNode> =
+                    self.machines().filter(|machine| machine.voter).map(|machine| machine.node).collect();
+                match selector {
+                    Selector::AnyVoter => Ok(vec![voters[pick(voters.len())]]),
+                    _ => Ok(voters),
+                }
+            }
             Selector::Leader(partition) => {
                 let number = number(partition, cluster, pick)?;
                 one(cluster.leader(&partition.topic, number))
@@ -101,6 +125,14 @@ impl Cast {
                 let isr = cluster.isr(&partition.topic, number);
                 let followers: Vec<NodeId> = isr.into_iter().filter(|id| Some(*id) != leader).collect();
                 one((!followers.is_empty()).then(|| followers[pick(followers.len())]))
+            }
+            Selector::Isr(partition) => {
+                let number = number(partition, cluster, pick)?;
+                let isr = cluster.isr(&partition.topic, number);
+                if isr.is_empty() {
+                    return Err(format!("`{selector}`: the ISR is empty"));
+                }
+                Ok(isr.into_iter().filter_map(|id| self.broker(id)).map(|broker| broker.node).collect())
             }
             Selector::IsrButOne(partition) => {
                 let number = number(partition, cluster, pick)?;

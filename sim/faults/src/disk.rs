@@ -3,13 +3,17 @@
 //! Can: have operations hang, take longer, or fail (EIO; a failed fsync drops its dirty pages), fill the disk
 //! (ENOSPC), cut writes short, and flip bits of synced data on the medium.
 //! Never: gives wrong bytes without an error, but for a bit that rotted. A rotted segment is told to the
-//! history, because no replica of an RF-1 partition can make up for it.
+//! history, because no replica of an RF-1 partition can make up for it. No bit rots in segments of the metadata log: a
+//! node refuses to start with such a log, until somebody replaces its disk.
 
 use crate::cast::{Broker, Cluster};
 use burnin_engine::{DiskOp, FailRule, PathFilter, SimHandle, SimNode};
 use burnin_history::FaultEvent;
 use burnin_scenario::{Action, FileClass};
 use std::collections::BTreeSet;
+
+/// A part of the paths of the metadata log.
+const METADATA_DIR: &str = "__cluster_metadata-";
 
 /// Whether a broker that halted because of it is started again at the fault's end.
 pub(crate) fn restarts(action: &Action) -> bool {
@@ -54,8 +58,11 @@ pub(crate) fn bit_rot<C: Cluster>(
     files: &[FileClass],
     bits: u32,
 ) -> Result<String, String> {
-    let hits =
-        sim.disk(broker.node).bit_rot(&filter(files), bits as usize).map_err(|error| error.to_string())?;
+    let mut filter = filter(files);
+    if files.contains(&FileClass::Log) {
+        METADATA_DIR.clone_into(&mut filter.without);
+    }
+    let hits = sim.disk(broker.node).bit_rot(&filter, bits as usize).map_err(|error| error.to_string())?;
     let mut rotted = BTreeSet::new();
     for hit in hits.iter().filter(|hit| hit.path.ends_with(".log")) {
         if let Some((topic, partition)) = partition_of(&hit.path) {

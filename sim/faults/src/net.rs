@@ -29,7 +29,8 @@ pub(crate) fn edges_between(first: &[SimNode], second: &[SimNode], direction: Cu
     edges
 }
 
-/// The directed links that a shape cuts, around `centre`, among the brokers (and for `isolate` the clients).
+/// The directed links that a shape cuts, around `centre`, among the brokers and controllers (and for `isolate` the
+/// clients).
 pub(crate) fn edges_of_shape(
     cast: &Cast,
     shape: Shape,
@@ -37,15 +38,17 @@ pub(crate) fn edges_of_shape(
     direction: Cut,
     pick: &mut impl FnMut(usize) -> usize,
 ) -> Result<Vec<Edge>, String> {
-    let brokers: Vec<SimNode> = cast.brokers.iter().map(|broker| broker.node).collect();
+    // Separate controllers are cut apart as the brokers are.
+    let brokers: Vec<SimNode> = cast.machines().map(|machine| machine.node).collect();
     let few = |least: usize| match brokers.len() < least {
-        true => Err(format!("this shape needs at least {least} brokers, there are {}", brokers.len())),
+        true => Err(format!("this shape needs at least {least} machines, there are {}", brokers.len())),
         false => Ok(()),
     };
     match shape {
         Shape::Isolate => {
+            let machines = cast.machines().map(|machine| machine.node);
             let others: Vec<SimNode> =
-                brokers.iter().chain(&cast.clients).copied().filter(|node| !centre.contains(node)).collect();
+                machines.chain(cast.clients.iter().copied()).filter(|node| !centre.contains(node)).collect();
             Ok(edges_between(centre, &others, direction))
         }
         Shape::Halves => {
@@ -120,6 +123,7 @@ pub(crate) fn each_pair(
     if total == 0 { Err(why) } else { Ok(total) }
 }
 
+/// Gives the links between two sides another model, or their own again.
 pub(crate) fn slow(sim: &SimHandle, first: &[SimNode], second: &[SimNode], model: Option<LinkModel>) {
     for a in first {
         for b in second.iter().filter(|b| *b != a) {

@@ -2,15 +2,16 @@
 
 use crate::failure::{Failure, Result};
 use burnin_engine::{NodeSpec, SimHandle, SimNode, SimRuntime};
+use burnin_run::{Listener, Machine};
 use burnin_runtime::{Runtime, timeout};
 use burnin_server::{Broker, BrokerConfig};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 const PORT: u16 = 9092;
+const CONTROLLER_PORT: u16 = 9093;
 /// How long a start or a stop may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(1);
@@ -20,6 +21,7 @@ const LOOK: Duration = Duration::from_millis(1);
 pub struct BrokerNode {
     sim: SimHandle,
     node: SimNode,
+    id: i32,
     process: Arc<Mutex<Process>>,
 }
 
@@ -32,23 +34,28 @@ struct Process {
 }
 
 impl BrokerNode {
-    /// Adds the machine. The process waits for [`BrokerNode::start`].
-    pub(crate) fn add(sim: &SimHandle, id: u8, properties: &[(&str, &str)]) -> Result<BrokerNode> {
-        let ip = Ipv4Addr::new(10, 0, 0, id);
+    /// Adds the machine, one of `all` that form a cluster. The process waits for [`BrokerNode::start`].
+    pub(crate) fn add(
+        sim: &SimHandle,
+        machine: &Machine,
+        all: &[Machine],
+        properties: &[(&str, &str)],
+    ) -> Result<BrokerNode> {
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        let ours = [
-            ("node.id", id.to_string()),
-            ("listeners", format!("PLAINTEXT://{ip}:{PORT}")),
-            ("log.dirs", "/data".to_owned()),
-        ];
-        let mut all: BTreeMap<String, String> = ours.map(|(name, value)| (name.to_owned(), value)).into();
-        all.extend(properties.iter().copied().map(owned));
-        let config = BrokerConfig::from_properties(&all)?;
+        let mut together = burnin_run::membership(machine, all, address);
+        together.insert("log.dirs".to_owned(), "/data".to_owned());
+        together.extend(properties.iter().copied().map(owned));
+        let config = BrokerConfig::from_properties(&together)?;
         let process: Arc<Mutex<Process>> = Arc::default();
         let shared = process.clone();
-        let spec = NodeSpec::new(format!("broker-{id}"), ip)
+        let spec = NodeSpec::new(machine.name.clone(), ip(machine))
             .start(move |runtime| live(runtime, config.clone(), shared.clone()));
-        Ok(BrokerNode { sim: sim.clone(), node: sim.add_node(spec), process })
+        Ok(BrokerNode { sim: sim.clone(), node: sim.add_node(spec), process, id: machine.id.0 })
+    }
+
+    /// Its `node.id`.
+    pub fn id(&self) -> i32 {
+        self.id
     }
 
     /// `bootstrap.servers` for clients.
@@ -125,6 +132,18 @@ impl BrokerNode {
     fn name(&self) -> Arc<str> {
         self.sim.name(self.node)
     }
+}
+
+fn ip(machine: &Machine) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 0, machine.id.0 as u8)
+}
+
+fn address(machine: &Machine, listener: Listener) -> SocketAddr {
+    let port = match listener {
+        Listener::Broker => PORT,
+        Listener::Controller => CONTROLLER_PORT,
+    };
+    SocketAddr::from((ip(machine), port))
 }
 
 /// The process from its start to its end.

@@ -15,6 +15,8 @@
 //! }
 //! ```
 //!
+//! `world.cluster(3, &[])` starts a replicated cluster, whose `leader("orders", 0)` and `controller()` can be hit.
+//!
 //! A test runs once per seed, each seed on a thread of its own. One that fails is run again in a fresh process,
 //! and only if that gives the same trace is the failure believed. It ends with the failure block, whose last
 //! command repeats that seed alone.
@@ -28,7 +30,7 @@
 //! | file | what |
 //! |---|---|
 //! | `scenario.rs` | tests of a scenario: [`Run`] |
-//! | `world.rs`, `broker.rs` | tests of one's own code: [`World`], [`BrokerNode`] |
+//! | `world.rs`, `broker.rs`, `cluster.rs` | tests of one's own code: [`World`], [`BrokerNode`], [`BrokerCluster`] |
 //! | `drive.rs` | seed after seed; what is done with a failure |
 //! | `child.rs` | the same seed in a fresh process; where two runs part |
 //! | `seeds.rs` | which seeds |
@@ -37,6 +39,7 @@
 
 mod broker;
 mod child;
+mod cluster;
 mod drive;
 mod failure;
 mod place;
@@ -46,6 +49,7 @@ mod world;
 
 pub use broker::BrokerNode;
 pub use burnin_macros::test;
+pub use cluster::BrokerCluster;
 pub use failure::{Failure, Result};
 pub use place::TestPlace;
 pub use scenario::{Run, run_scenario_test};

@@ -133,6 +133,7 @@ fn expectation(expect: &Expect) -> Expectation {
     Expectation {
         anomaly: expect.anomaly.clone(),
         checker: expect.checker.clone(),
+        planted: expect.mutant.is_some(),
         within_seeds: expect.within_seeds,
         found: 0,
         first_seed: None,

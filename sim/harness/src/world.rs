@@ -3,12 +3,13 @@
 
 use crate::broker::BrokerNode;
 use crate::child::Window;
+use crate::cluster::BrokerCluster;
 use crate::drive::{Attempt, drive};
 use crate::failure::Result;
 use crate::place::TestPlace;
 use crate::seeds::{Outside, choose};
 use burnin_engine::{NodeSpec, Sim, SimConfig, SimError, SimHandle, SimNode, SimRuntime, TraceEvent};
-use burnin_report::{Build, Class, Crash, FaultLine, RunReport, SCHEMA};
+use burnin_report::{Build, Class, Crash, FaultLine, RunReport, SCHEMA, Target};
 use burnin_runtime::{Entropy, Instant, Runtime};
 use burnin_scenario::Dur;
 use parking_lot::Mutex;
@@ -41,16 +42,32 @@ impl World {
     }
 
     /// Starts a broker with these properties (by Kafka's names), on a machine and a disk of its own, and waits
-    /// until it serves. Brokers do not form clusters yet: each is one by itself.
+    /// until it serves. It is a cluster by itself.
     pub async fn broker(&self, properties: &[(&str, &str)]) -> Result<BrokerNode> {
-        let id = {
-            let mut added = self.0.added.lock();
-            added.brokers += 1;
-            added.brokers
-        };
-        let broker = BrokerNode::add(&self.0.sim, id, properties)?;
+        let mut added = self.add_brokers(1, properties)?;
+        let broker = added.remove(0);
         broker.start().await?;
         Ok(broker)
+    }
+
+    /// Starts a cluster of so many brokers with these properties, each on a machine and a disk of its own, and
+    /// waits until all of them are in it. The first ones (an odd number, at most five) vote on its metadata too.
+    pub async fn cluster(&self, brokers: u8, properties: &[(&str, &str)]) -> Result<BrokerCluster> {
+        let watch = self.client(&format!("watch-{}", self.0.added.lock().brokers));
+        let replicas = brokers.min(3).to_string();
+        let properties = [&[("default.replication.factor", replicas.as_str())], properties].concat();
+        BrokerCluster::start(self.add_brokers(brokers, &properties)?, watch).await
+    }
+
+    fn add_brokers(&self, count: u8, properties: &[(&str, &str)]) -> Result<Vec<BrokerNode>> {
+        let first = {
+            let mut added = self.0.added.lock();
+            let first = added.brokers + 1;
+            added.brokers += count;
+            first
+        };
+        let all = burnin_run::brokers(first.into(), count.into());
+        all.iter().map(|machine| BrokerNode::add(&self.0.sim, machine, &all, properties)).collect()
     }
 
     /// Adds a machine for clients: what is spawned on its runtime runs there.
@@ -164,6 +181,7 @@ where
         schema: SCHEMA,
         scenario: place.path(),
         seed,
+        target: Target::Sim,
         class,
         anomaly: anomaly.map(str::to_owned),
         verdict: verdict.clone(),
@@ -184,6 +202,7 @@ where
         trace_hash: format!("{:016x}", trace.hash),
         faults: faults.into_iter().map(|(at, kind, node)| fault_line(&handle, at, kind, node)).collect(),
         skipped: Vec::new(),
+        lacking: vec![],
         verified: None,
         reproduce: String::new(),
         directory: None,

@@ -1,4 +1,5 @@
-//! The scenarios of `scenarios/smoke`, a few seeds each, and some of those that must find a planted bug.
+//! The scenarios of `scenarios/smoke`, a few seeds each, a spread of `scenarios/replication`, and some of those that
+//! must find a planted bug.
 //! `burnin sweep` runs many more seeds of the same files.
 
 /// A test of a scenario that must pass, with nothing said but its name.
@@ -28,6 +29,28 @@ mod smoke {
     }
 }
 
+/// A cluster costs more than one broker: one seed each, of one scenario of each kind.
+mod replication {
+    passes! {
+        acks_1_failover "scenarios/replication/acks-1-failover.toml" 1;
+        disk_hang_leader "scenarios/replication/disk-hang-leader.toml" 1;
+        double_failover "scenarios/replication/double-failover.toml" 1;
+        isolated_controller "scenarios/replication/isolated-controller.toml" 1;
+        kafka_eligible_leader_replicas "scenarios/replication/kafka-eligible-leader-replicas.toml" 1;
+        leader_cut_then_killed "scenarios/replication/leader-cut-then-killed.toml" 1;
+        old_leader_rejoins "scenarios/replication/old-leader-rejoins.toml" 1;
+        paused_leader "scenarios/replication/paused-leader.toml" 1;
+        power_loss_of_all "scenarios/replication/power-loss-of-all.toml" 1;
+        power_loss_of_all_page_cache "scenarios/replication/power-loss-of-all-page-cache.toml" 1;
+        quorum_member_replaced "scenarios/replication/quorum-member-replaced.toml" 1;
+        rolling_restart "scenarios/replication/rolling-restart.toml" 1;
+        separate_controllers "scenarios/replication/separate-controllers.toml" 1;
+        standard_cluster "scenarios/smoke/replicated-cluster.toml" 2;
+        unclean_election_on "scenarios/replication/unclean-election-on.toml" 1;
+        wiped_broker "scenarios/replication/wiped-broker.toml" 1;
+    }
+}
+
 /// Each is over when its bug was found, which takes a few seeds at most.
 mod negative {
     passes! {
@@ -51,6 +74,18 @@ mod near_miss {
 #[burnin::test(scenario = "scenarios/smoke/power-loss-loop.toml", check_determinism = true)]
 fn run_is_a_function_of_its_seed(run: burnin::Run) -> burnin::Result {
     assert!(run.report().events > 10_000, "only {} events", run.report().events);
+    run.check()
+}
+
+#[burnin::test(scenario = "scenarios/smoke/replicated-cluster.toml", check_determinism = true)]
+fn run_of_a_cluster_is_a_function_of_its_seed(run: burnin::Run) -> burnin::Result {
+    assert!(run.report().events > 100_000, "only {} events", run.report().events);
+    for checker in ["B17", "W1", "W2", "W3", "W4"] {
+        assert!(
+            run.report().checked.get(checker).is_some_and(|facts| *facts > 0),
+            "{checker} checked nothing"
+        );
+    }
     run.check()
 }
 

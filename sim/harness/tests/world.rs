@@ -1,12 +1,12 @@
 //! Tests as a user writes them: own code in a simulated world, with brokers, machines and faults.
 
+use burnin::World;
 use burnin::client::{
     Admin, Client, ClientConfig, Consumer, ConsumerConfig, ConsumerEvent, NewTopic, PartitionRef, Producer,
     ProducerConfig, ProducerEvent, ProducerObserver, RecordRef, StartAt,
 };
 use burnin::engine::SimRuntime;
 use burnin::runtime::{Disk, File, Listener, Net, OpenOptions, Runtime, Stream};
-use burnin::{BrokerNode, World};
 use bytes::Bytes;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,14 +26,16 @@ impl ProducerObserver for Acknowledged {
     }
 }
 
-async fn orders(world: &World, broker: &BrokerNode) -> burnin::Result<(Client<SimRuntime>, PartitionRef)> {
-    let config = ClientConfig {
-        request_timeout: Duration::from_secs(2),
-        ..ClientConfig::new(broker.bootstrap(), "app")
-    };
+async fn orders(
+    world: &World,
+    bootstrap: Vec<String>,
+    replication_factor: i16,
+) -> burnin::Result<(Client<SimRuntime>, PartitionRef)> {
+    let config =
+        ClientConfig { request_timeout: Duration::from_secs(2), ..ClientConfig::new(bootstrap, "app") };
     let client = Client::connect(world.client("app"), config).await?;
     let topic =
-        NewTopic { name: "orders".to_owned(), partitions: 1, replication_factor: 1, configs: Vec::new() };
+        NewTopic { name: "orders".to_owned(), partitions: 1, replication_factor, configs: Vec::new() };
     Admin::new(&client).create_topic(&topic).await?;
     let partition = client.partition("orders", 0);
     Ok((client, partition))
@@ -55,7 +57,7 @@ async fn read(client: &Client<SimRuntime>, partition: PartitionRef, count: u64) 
 #[burnin::test(seeds = 8, check_determinism = true)]
 async fn acknowledged_records_survive_a_power_loss(world: World) -> burnin::Result {
     let broker = world.broker(&[]).await?;
-    let (client, partition) = orders(&world, &broker).await?;
+    let (client, partition) = orders(&world, broker.bootstrap(), 1).await?;
     let acknowledged = Arc::new(Acknowledged::default());
     let producer = Producer::new(&client, ProducerConfig::default(), acknowledged.clone())?;
     for number in 0..50_u64 {
@@ -72,6 +74,41 @@ async fn acknowledged_records_survive_a_power_loss(world: World) -> burnin::Resu
     broker.power_loss()?;
     broker.start().await?;
     assert_eq!(read(&client, partition, 50).await?, 50);
+    Ok(())
+}
+
+#[burnin::test(seeds = 4)]
+async fn cluster_loses_its_leader_and_its_controller_and_nothing_else(world: World) -> burnin::Result {
+    let properties = [("min.insync.replicas", "2"), ("broker.session.timeout.ms", "3000")];
+    let cluster =
+        world.cluster(3, &[&properties[..], &[("broker.heartbeat.interval.ms", "500")]].concat()).await?;
+    let (client, partition) = orders(&world, cluster.bootstrap(), 3).await?;
+    let acknowledged = Arc::new(Acknowledged::default());
+    let producer = Producer::new(&client, ProducerConfig::default(), acknowledged.clone())?;
+    for number in 0..60_u64 {
+        let record = RecordRef { timestamp: 0, key: None, value: Some(b"an order"), headers: &[] };
+        producer.send(partition, number, &[record])?;
+        let hit = match number {
+            20 => cluster.leader("orders", 0).await?,
+            40 => cluster.controller().await?,
+            _ => continue,
+        };
+        hit.power_loss()?;
+        // Before it comes back, another one leads.
+        let other = cluster.leader("orders", 0).await?;
+        assert_ne!(hit.id(), other.id());
+        hit.start().await?;
+        cluster.in_sync("orders").await?;
+    }
+    producer.flush().await;
+    assert_eq!(acknowledged.0.load(Ordering::Relaxed), 60, "the producer retries until it is answered");
+    for broker in cluster.brokers() {
+        broker.power_loss()?;
+    }
+    for broker in cluster.brokers() {
+        broker.start().await?;
+    }
+    assert_eq!(read(&client, partition, 60).await?, 60);
     Ok(())
 }
 

@@ -9,7 +9,7 @@
 //! * `bad-offsets`: an answer that no log can give: log start above high watermark, no Latest, a timestamp's offset
 //!   whose own timestamp is below the one asked for.
 
-use crate::checker::{Checker, Class, Described, Findings};
+use crate::checker::{Checker, Class, Described, Findings, Property};
 use crate::facts::{Facts, PartitionFacts};
 use crate::words::At;
 use burnin_history::{ConsumerId, Event, FaultEvent, Flush, Moment, OffsetSpec, Outcome, Tp};
@@ -63,12 +63,8 @@ impl Default for Offsets {
 }
 
 impl Checker for Offsets {
-    fn id(&self) -> &'static str {
-        "B13"
-    }
-
-    fn anomalies(&self) -> &'static [&'static str] {
-        &[STALE, EARLIEST, WATERMARK, BAD]
+    fn property(&self) -> &'static Property {
+        &Property { id: "B13", seen_outside: &[STALE, EARLIEST, WATERMARK, BAD], seen_inside: &[] }
     }
 
     fn see(&mut self, facts: &Facts, at: Moment, event: &Event<'_>) {
@@ -76,7 +72,7 @@ impl Checker for Offsets {
             Event::ProduceCompleted { op, outcome: Outcome::Applied, base_offset: Some(base) } => {
                 let Some(op) = facts.op(*op) else { return };
                 let partition = facts.partition(op.tp);
-                if op.generation == partition.licence.generation() {
+                if op.generation == partition.licence.generation() && !facts.is_weak(op) {
                     self.log(op.tp, partition).ends.raise(at, base + i64::from(op.count));
                 }
             }
@@ -97,6 +93,8 @@ impl Checker for Offsets {
                 }
                 self.findings.checked(1);
                 match spec {
+                    // A leader that does not know yet that another was elected answers what it knows.
+                    OffsetSpec::Latest if was_deposed(facts, partition, *invoked) => {}
                     OffsetSpec::Latest => self.latest(partition, *tp, at, *invoked, *offset),
                     OffsetSpec::Earliest => self.earliest(partition, *tp, at, *invoked, *offset),
                     OffsetSpec::Timestamp(asked) => {
@@ -142,7 +140,8 @@ impl Checker for Offsets {
 
 impl Offsets {
     fn log(&mut self, tp: Tp, facts: &PartitionFacts) -> &mut Log {
-        let (index, crashes) = (tp.0 as usize, self.crashes);
+        // Another leader may have another log start, as one that crashed may have.
+        let (index, crashes) = (tp.0 as usize, self.crashes + facts.licence.leaders());
         if self.logs.len() <= index {
             self.logs.resize_with(index + 1, Log::default);
         }
@@ -170,7 +169,7 @@ impl Offsets {
         (start, hw): (i64, i64),
     ) {
         let generation = facts.licence.generation();
-        let crashes = self.crashes;
+        let crashes = self.crashes + facts.licence.leaders();
         let reader = reader(&mut self.readers, consumer, tp);
         let before = *reader;
         // The first answer since a crash may have been on the wire before it: its log start binds nobody.
@@ -194,7 +193,7 @@ impl Offsets {
                 )
             });
         }
-        if hw < before.high_watermark && facts.min_isr <= 1 {
+        if hw < before.high_watermark && !facts.licence.is_replicated() {
             self.report(WATERMARK, facts, tp, at, hw, || {
                 let (was, when) = (before.high_watermark, At(before.at));
                 format!("consumer {consumer} was told high watermark {was} at {when} and {hw} at {}", At(at))
@@ -325,6 +324,11 @@ impl Floor {
         let before = self.raised.partition_point(|raise| raise.at < moment);
         self.raised.get(before.checked_sub(1)?).map(|raise| (raise.at, raise.to))
     }
+}
+
+/// Whether somebody believed to lead since `invoked` who did not any more.
+fn was_deposed(facts: &Facts, partition: &PartitionFacts, invoked: Moment) -> bool {
+    facts.replicas().log(&partition.name).is_some_and(|ledger| ledger.deposed_since(invoked))
 }
 
 #[cfg(test)]

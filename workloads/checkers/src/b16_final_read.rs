@@ -1,10 +1,12 @@
 //! B16 for now: after the heal, every partition that holds something acknowledged can be read from start to end.
 //!
 //! `unreadable`: the full re-read of a partition failed for good, or never ended. A failure is lawful where the
-//! medium of an only copy was damaged. (That producers and readers make progress in time is judged by the cluster,
-//! which knows the clock.)
+//! medium of an only copy was damaged.
+//!
+//! `stuck`, too, is reported under this number: that writers, readers and replicas get on in time is judged by the run,
+//! which knows the clock.
 
-use crate::checker::{Checker, Class, Described, Findings};
+use crate::checker::{Checker, Class, Described, Findings, Property};
 use crate::facts::{Facts, PartitionFacts};
 use crate::words::At;
 use burnin_history::{Event, Moment, Tp};
@@ -27,12 +29,8 @@ impl Default for FinalRead {
 }
 
 impl Checker for FinalRead {
-    fn id(&self) -> &'static str {
-        "B16"
-    }
-
-    fn anomalies(&self) -> &'static [&'static str] {
-        &[UNREADABLE]
+    fn property(&self) -> &'static Property {
+        &Property { id: "B16", seen_outside: &[UNREADABLE, "stuck", "slow-failover"], seen_inside: &[] }
     }
 
     fn see(&mut self, facts: &Facts, at: Moment, event: &Event<'_>) {

@@ -8,7 +8,7 @@
 //! from a shorter end).
 
 use crate::canon::{Canon, Entry, NOT_OURS};
-use crate::checker::{Checker, Class, Described, Findings};
+use crate::checker::{Checker, Class, Described, Findings, Property};
 use crate::facts::{Ack, Facts, PartitionFacts};
 use crate::pending::Pending;
 use crate::walk::{ANOMALY, Poll, Walk, glance, saw};
@@ -43,12 +43,8 @@ impl Default for Agreement {
 }
 
 impl Checker for Agreement {
-    fn id(&self) -> &'static str {
-        "B1"
-    }
-
-    fn anomalies(&self) -> &'static [&'static str] {
-        &[ANOMALY]
+    fn property(&self) -> &'static Property {
+        &Property { id: "B1", seen_outside: &[ANOMALY], seen_inside: &[] }
     }
 
     fn see(&mut self, facts: &Facts, at: Moment, event: &Event<'_>) {
@@ -175,7 +171,7 @@ impl Agreement {
         let Some(op) = facts.op(op) else { return };
         let partition = facts.partition(op.tp);
         let generation = partition.licence.generation();
-        if op.generation != generation || base < 0 {
+        if op.generation != generation || base < 0 || facts.is_weak(op) {
             return;
         }
         let ack = Ack {

@@ -5,11 +5,13 @@
 //! as readers go: when a reader passes the offset of an acknowledged record, somebody must have seen that record.
 //!
 //! `lost-write`: it is missing, and something behind it in the log was read, or it had been seen before. `unseen`:
-//! nobody ever saw it and the log ends before it. Excused is what [`crate::licence`] allows: removal from the front
+//! nobody ever saw it and the log ends before it. `resurrected`: it was acknowledged in a topic that was deleted, and is
+//! there in the one that was created again under its name. Excused is what [`crate::licence`] allows: removal from the front
 //! of what lies below the offset asked for, and, where the contract says so, a suffix of what was sent before a power
-//! loss. A hole below a survivor is not a suffix.
+//! loss. A hole below a survivor is not a suffix; after an unclean election nobody can tell a survivor from a copy in
+//! the tail of the replica that was elected, so there any of what was sent before it may be missing.
 
-use crate::checker::{Checker, Class, Described, Findings};
+use crate::checker::{Checker, Class, Described, Findings, Property};
 use crate::facts::{Ack, Facts, PartitionFacts};
 use crate::intervals::IntervalSet;
 use crate::pending::Pending;
@@ -19,6 +21,7 @@ use std::collections::BTreeMap;
 
 const LOST: &str = "lost-write";
 const UNSEEN: &str = "unseen";
+const RESURRECTED: &str = "resurrected";
 
 /// See the module.
 #[derive(Debug)]
@@ -29,6 +32,7 @@ pub struct Coverage {
     reader: Option<ConsumerId>,
     /// How many full re-reads have begun. An acknowledgement that comes during one need not be found by it.
     phase: u32,
+    any_deleted: bool,
 }
 
 /// One producer in one partition.
@@ -38,6 +42,8 @@ struct Slot {
     seen: IntervalSet,
     found: IntervalSet,
     reported: IntervalSet,
+    /// Acknowledged in a topic that was deleted since.
+    deleted: IntervalSet,
 }
 
 /// Sequences that were both sent and acknowledged between the same two licensed losses.
@@ -45,23 +51,28 @@ struct Slot {
 struct Group {
     generation: u32,
     phase: u32,
+    /// Acknowledged by the leader alone: how often the leader had changed. When it changes again, they may be gone.
+    leaders: Option<u32>,
     set: IntervalSet,
 }
 
 impl Default for Coverage {
     fn default() -> Self {
         let findings = Findings::new("B2", Class::Safety);
-        Coverage { findings, slots: Vec::new(), pending: Vec::new(), reader: None, phase: 0 }
+        Coverage {
+            findings,
+            slots: Vec::new(),
+            pending: Vec::new(),
+            reader: None,
+            phase: 0,
+            any_deleted: false,
+        }
     }
 }
 
 impl Checker for Coverage {
-    fn id(&self) -> &'static str {
-        "B2"
-    }
-
-    fn anomalies(&self) -> &'static [&'static str] {
-        &[LOST, UNSEEN]
+    fn property(&self) -> &'static Property {
+        &Property { id: "B2", seen_outside: &[LOST, UNSEEN, RESURRECTED], seen_inside: &[] }
     }
 
     fn see(&mut self, facts: &Facts, at: Moment, event: &Event<'_>) {
@@ -70,8 +81,21 @@ impl Checker for Coverage {
                 self.acknowledged(facts, at, *op, *base_offset);
             }
             Event::Polled { consumer, tp, fetch_offset, next_offset, .. } if facts.polled().is_usable() => {
+                if self.any_deleted {
+                    self.resurrected(facts, at, *consumer, *tp);
+                }
                 self.read(facts, at, *consumer, *tp, (*fetch_offset, *next_offset));
             }
+            Event::TopicDeletionInvoked { tp } => {
+                self.any_deleted = true;
+                for group in self.forget(facts, *tp) {
+                    let (id, deleted) = group;
+                    let spans = deleted.spans().iter();
+                    spans.for_each(|span| self.slots[id as usize].deleted.insert(span.0, span.1));
+                }
+            }
+            // What was acknowledged meanwhile may be in the one or in the other.
+            Event::TopicCreatedAgain { tp, .. } => drop(self.forget(facts, *tp)),
             Event::FinalReadStarted { consumer } => {
                 self.reader = Some(*consumer);
                 self.phase += 1;
@@ -112,6 +136,43 @@ impl Coverage {
         &mut self.slots[index]
     }
 
+    /// Nothing that was acknowledged in this partition so far need be there; gives it, by slot.
+    fn forget(&mut self, facts: &Facts, tp: Tp) -> Vec<(u32, IntervalSet)> {
+        let mut forgotten = Vec::new();
+        for id in &facts.partition(tp).slots {
+            let Some(slot) = self.slots.get_mut(*id as usize) else { continue };
+            forgotten.extend(slot.acked.drain(..).map(|group| (*id, group.set)));
+        }
+        if let Some(pending) = self.pending.get_mut(tp.0 as usize) {
+            *pending = Pending::default();
+        }
+        forgotten
+    }
+
+    /// A reader of the topic that there is now sees what was deleted with one before it.
+    fn resurrected(&mut self, facts: &Facts, at: Moment, consumer: ConsumerId, tp: Tp) {
+        let partition = facts.partition(tp);
+        for run in &facts.polled().runs {
+            let Some(slot) = self.slots.get(run.slot as usize) else { continue };
+            self.findings.checked(u64::from(run.len));
+            for (from, to) in slot.deleted.within(run.seq, run.seq_end()) {
+                let offset = run.offset + (from - run.seq) as i64;
+                self.findings.report(at, RESURRECTED, to - from, Some(tp), || {
+                    let rec = Rec(facts.slot(run.slot).producer.0, from);
+                    let acked = partition.ack_of(run.slot, from);
+                    let acked = acked.map_or("before".to_string(), acknowledged_words);
+                    let what = format!(
+                        "{} @ offset {offset}: consumer {consumer} sees {rec} at {}, which was acknowledged {acked} in \
+                         a topic of this name that was deleted since.",
+                        partition.name,
+                        At(at)
+                    );
+                    words(partition, what, Some(offset), rec)
+                });
+            }
+        }
+    }
+
     fn acknowledged(&mut self, facts: &Facts, at: Moment, op: OpId, base: Option<i64>) {
         let Some(op) = facts.op(op).filter(|op| op.acks != Acks::None) else { return };
         let partition = facts.partition(op.tp);
@@ -121,19 +182,25 @@ impl Coverage {
             return;
         }
         let (phase, kept_max) = (self.phase, facts.share(1 << 17, 64, 8192));
+        let weak = facts.is_weak(op);
+        if weak && (op.leaders != partition.licence.leaders() || op.node != partition.licence.leader()) {
+            // The leader changed meanwhile, or it was another that answered: nothing was promised.
+            return;
+        }
+        let leaders = weak.then_some(op.leaders);
         let (first, end) = (op.first_seq, op.first_seq + u64::from(op.count));
         let slot = self.slot(op.slot);
         match slot.acked.last_mut() {
-            Some(group) if (group.generation, group.phase) == (generation, phase) => {
+            Some(group) if (group.generation, group.phase, group.leaders) == (generation, phase, leaders) => {
                 group.set.insert(first, end)
             }
             _ => {
                 let mut set = IntervalSet::new();
                 set.insert(first, end);
-                slot.acked.push(Group { generation, phase, set });
+                slot.acked.push(Group { generation, phase, leaders, set });
             }
         }
-        if slot.seen.contains_range(first, end) {
+        if weak || slot.seen.contains_range(first, end) {
             return;
         }
         if let Some(base) = base.filter(|base| *base >= 0) {
@@ -222,7 +289,11 @@ impl<'a> Judge<'a> {
         let mut losses: Vec<(u32, u32, IntervalSet)> = Vec::new();
         for &id in &self.partition.slots {
             let Some(slot) = slots.get_mut(id as usize) else { continue };
-            for group in slot.acked.iter().filter(|group| group.phase < phase) {
+            let promised = |group: &&Group| {
+                let stayed = |leaders| leaders == self.partition.licence.leaders();
+                group.phase < phase && group.leaders.is_none_or(stayed)
+            };
+            for group in slot.acked.iter().filter(promised) {
                 let missing = group.set.minus(&slot.found);
                 let present = group.set.minus(&missing);
                 findings.checked(present.count());
@@ -230,6 +301,10 @@ impl<'a> Judge<'a> {
                 if group.generation == generation {
                     self.lost(findings, id, &missing, &slot.seen);
                     missing.spans().iter().for_each(|span| slot.reported.insert(span.0, span.1));
+                    continue;
+                }
+                // The tail of a replica that was cut off may hold copies of what was lost: they survived nothing.
+                if self.partition.licence.elects_uncleanly() {
                     continue;
                 }
                 if let Some((offset, rec)) = self.last_survivor(id, &present) {

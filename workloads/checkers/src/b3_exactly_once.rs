@@ -8,7 +8,7 @@
 //! Knowledge is dropped at a licensed loss (what is lost may be written again) and when the full re-read begins,
 //! which walks the whole log afresh.
 
-use crate::checker::{Checker, Class, Described, Findings};
+use crate::checker::{Checker, Class, Described, Findings, Property};
 use crate::digest::Run;
 use crate::facts::Facts;
 use crate::intervals::IntervalSet;
@@ -59,12 +59,8 @@ impl Default for ExactlyOnce {
 }
 
 impl Checker for ExactlyOnce {
-    fn id(&self) -> &'static str {
-        "B3"
-    }
-
-    fn anomalies(&self) -> &'static [&'static str] {
-        &[DUPLICATE, OUT_OF_ORDER]
+    fn property(&self) -> &'static Property {
+        &Property { id: "B3", seen_outside: &[DUPLICATE, OUT_OF_ORDER], seen_inside: &[] }
     }
 
     fn see(&mut self, facts: &Facts, at: Moment, event: &Event<'_>) {

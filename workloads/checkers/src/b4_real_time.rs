@@ -4,7 +4,7 @@
 //! For an append-only log whose acknowledgements carry offsets this is linearizability, at the cost of one number for
 //! each partition: the highest offset known when an operation was invoked.
 
-use crate::checker::{Checker, Class, Described, Findings};
+use crate::checker::{Checker, Class, Described, Findings, Property};
 use crate::facts::{Facts, Op};
 use crate::words::{At, Rec};
 use burnin_history::{Event, Moment, Outcome};
@@ -38,18 +38,14 @@ impl Default for RealTime {
 }
 
 impl Checker for RealTime {
-    fn id(&self) -> &'static str {
-        "B4"
-    }
-
-    fn anomalies(&self) -> &'static [&'static str] {
-        &[REAL_TIME, NONMONOTONIC]
+    fn property(&self) -> &'static Property {
+        &Property { id: "B4", seen_outside: &[REAL_TIME, NONMONOTONIC], seen_inside: &[] }
     }
 
     fn see(&mut self, facts: &Facts, at: Moment, event: &Event<'_>) {
         if let Event::ProduceCompleted { op, outcome: Outcome::Applied, base_offset: Some(base) } = event {
             let Some(op) = facts.op(*op) else { return };
-            if op.generation == facts.partition(op.tp).licence.generation() {
+            if op.generation == facts.partition(op.tp).licence.generation() && !facts.is_weak(op) {
                 self.findings.checked(u64::from(op.count));
                 self.real_time(facts, at, op, *base);
                 self.order_of_sending(facts, at, op, *base);

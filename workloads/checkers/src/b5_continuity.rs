@@ -5,7 +5,7 @@
 //! `int-nonmonotonic-poll`: the same inside one poll. `leader-epoch-regress`: leader epochs go down while offsets go
 //! up. Offsets without a record are lawful (control batches, compaction) where no acknowledgement names them.
 
-use crate::checker::{Checker, Class, Described, Findings};
+use crate::checker::{Checker, Class, Described, Findings, Property};
 use crate::facts::{Facts, PartitionFacts};
 use crate::words::{At, Rec};
 use burnin_history::{ConsumerId, Event, Moment, Seen, Tp};
@@ -42,18 +42,22 @@ impl Default for Continuity {
 }
 
 impl Checker for Continuity {
-    fn id(&self) -> &'static str {
-        "B5"
-    }
-
-    fn anomalies(&self) -> &'static [&'static str] {
-        &[SKIP, NONMONOTONIC, INT_SKIP, INT_NONMONOTONIC, EPOCH]
+    fn property(&self) -> &'static Property {
+        &Property {
+            id: "B5",
+            seen_outside: &[SKIP, NONMONOTONIC, INT_SKIP, INT_NONMONOTONIC, EPOCH],
+            seen_inside: &[],
+        }
     }
 
     fn see(&mut self, facts: &Facts, at: Moment, event: &Event<'_>) {
         match event {
             Event::Positioned { consumer, tp, offset } => {
                 *self.reader(*consumer, *tp) = Reader { next: *offset, since: at, ..NOWHERE };
+            }
+            Event::TopicCreatedAgain { tp, .. } => {
+                let readers = self.readers.iter_mut().filter_map(|readers| readers.get_mut(tp.0 as usize));
+                readers.for_each(|reader| *reader = NOWHERE);
             }
             Event::Polled { consumer, tp, fetch_offset, next_offset, log_start_offset, records, .. } => {
                 let mut reader = *self.reader(*consumer, *tp);

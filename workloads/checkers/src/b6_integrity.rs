@@ -4,7 +4,7 @@
 //! another topic or partition. `never-sent`: of a producer and sequence that nobody was asked to write. `G1a` (aborted
 //! read): of an operation that was known to have failed when it was read.
 
-use crate::checker::{Checker, Class, Described, Findings};
+use crate::checker::{Checker, Class, Described, Findings, Property};
 use crate::digest::Foreign;
 use crate::facts::Facts;
 use crate::intervals::IntervalSet;
@@ -27,12 +27,12 @@ impl Default for Integrity {
 }
 
 impl Checker for Integrity {
-    fn id(&self) -> &'static str {
-        "B6"
-    }
-
-    fn anomalies(&self) -> &'static [&'static str] {
-        &["corrupt", "foreign", "misplaced", "never-sent", "G1a"]
+    fn property(&self) -> &'static Property {
+        &Property {
+            id: "B6",
+            seen_outside: &["corrupt", "foreign", "misplaced", "never-sent", "G1a"],
+            seen_inside: &[],
+        }
     }
 
     fn see(&mut self, facts: &Facts, at: Moment, event: &Event<'_>) {

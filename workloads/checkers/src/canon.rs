@@ -181,12 +181,14 @@ impl Canon {
     }
 
     /// The log was cut at `new` or below, lawfully, and `new`, which is there now, was written since. What was seen
-    /// there and behind it in older epochs and generations is void. Blocks cannot tell what was seen when, so those
-    /// from the cut on are begun anew.
-    pub fn cut(&mut self, new: &Entry) {
+    /// there and behind it in older generations, and in older epochs or in any (`any_epoch`), is void. Blocks cannot
+    /// tell what was seen when, so those from the cut on are begun anew.
+    pub fn cut(&mut self, new: &Entry, any_epoch: bool) {
         let offset = new.offset;
         let void = |entry: &Entry| {
-            entry.offset >= offset && entry.generation < new.generation && entry.epoch < new.epoch
+            entry.offset >= offset
+                && entry.generation < new.generation
+                && (any_epoch || entry.epoch < new.epoch)
         };
         for entry in self.ring.iter_mut().filter(|entry| void(entry)) {
             *entry = UNUSED;

@@ -119,6 +119,7 @@ impl Findings {
     }
 
     /// How many violations there were.
+    #[inline]
     pub fn found_count(&self) -> u64 {
         self.found
     }
@@ -149,17 +150,34 @@ pub struct Described {
     pub seq: Option<u64>,
 }
 
+/// What a checker is called and what it can find. Scenarios, targets and documents take these words from here.
+#[derive(Debug)]
+pub struct Property {
+    /// `B1`, `W4`, ...
+    pub id: &'static str,
+    /// The anomalies that what clients see can show.
+    pub seen_outside: &'static [&'static str],
+    /// The anomalies that only what brokers tell of their inside can show. Where nobody can look inside, they are not
+    /// looked for.
+    pub seen_inside: &'static [&'static str],
+}
+
+impl Property {
+    /// All anomalies that it can report.
+    pub fn anomalies(&self) -> impl Iterator<Item = &'static str> + Clone {
+        self.seen_outside.iter().chain(self.seen_inside).copied()
+    }
+}
+
 /// One property. Fed by a [`crate::CheckSet`], which keeps the [`Facts`] for all of them.
 pub trait Checker: Send {
-    /// `B1`, `W4`, ...
-    fn id(&self) -> &'static str;
-
-    /// The anomalies it can report.
-    fn anomalies(&self) -> &'static [&'static str];
+    /// What it is called and what it can find.
+    fn property(&self) -> &'static Property;
 
     /// `event` happened at `at`. `facts` hold everything before it, and of it: the partition or operation that it
     /// introduces, the licence that a fault gives, the digest of a poll; a completed operation is still there and
-    /// its acknowledgement is not yet among the acknowledged.
+    /// its acknowledgement is not yet among the acknowledged. What brokers tell of their inside is shown only to those
+    /// whose property has anomalies that are seen there.
     fn see(&mut self, facts: &Facts, at: Moment, event: &Event<'_>);
 
     /// The history ends at `at`.

@@ -59,6 +59,8 @@ pub struct Digest {
     /// as it is now. (Of each reader the first answer after the loss, unless it has begun anew since: it asks again
     /// only when it has got an answer or given up.)
     pub stale: bool,
+    /// Whether another topic of this name answered, or nobody can say which did: checkers are not shown it.
+    pub of_another_topic: bool,
 }
 
 impl Digest {

@@ -4,9 +4,11 @@
 use crate::digest::Digest;
 use crate::intervals::IntervalSet;
 use crate::licence::Licence;
+use crate::replicas::Replicas;
 use burnin_history::{
     Acks, ConsumerId, Event, FaultEvent, Flush, Moment, NodeId, OpId, Outcome, ProducerId, Tp,
 };
+use burnin_runtime::Observation;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -43,6 +45,8 @@ pub struct Op {
     pub maybe_appended: u32,
     /// The broker of the last attempt that ended.
     pub node: Option<NodeId>,
+    /// How often the leader had changed when it was invoked.
+    pub leaders: u32,
 }
 
 /// An acknowledged batch: records `first_seq..first_seq+count` at `base..base+count`.
@@ -87,7 +91,7 @@ pub struct PartitionFacts {
     pub partition: i32,
     /// What an acknowledgement means.
     pub flush: Flush,
-    /// `min.insync.replicas`.
+    /// `min.insync.replicas` when the run began.
     pub min_isr: u32,
     /// What may be lost.
     pub licence: Licence,
@@ -99,9 +103,22 @@ pub struct PartitionFacts {
     pub slots: Vec<u32>,
     by_producer: Vec<u32>,
     acks: VecDeque<Ack>,
+    /// The licence generation in which its topic was created again; 0 for never.
+    created_in: u32,
 }
 
 impl PartitionFacts {
+    /// Whether the topic was created again, and nothing became losable since.
+    fn began_in_this_generation(&self) -> bool {
+        self.created_in > 0 && self.created_in == self.licence.generation()
+    }
+
+    fn begin_anew(&mut self) {
+        self.created_in = self.licence.generation();
+        self.floor = -1;
+        self.acked.clear();
+    }
+
     /// The newest kept acknowledgement of the record at `offset`.
     pub fn ack_at(&self, offset: i64) -> Option<&Ack> {
         self.acks.iter().rev().find(|ack| ack.base <= offset && offset < ack.end())
@@ -140,10 +157,13 @@ pub struct Facts {
     run: u64,
     partitions: Vec<Option<PartitionFacts>>,
     by_name: BTreeMap<Arc<str>, Tp>,
+    /// The partition that a broker told of last, and the very name by which it did.
+    last_named: Option<(Arc<str>, Tp)>,
     partition_count: usize,
     slots: Vec<SlotFacts>,
     ops: BTreeMap<OpId, Op>,
     polled: Digest,
+    replicas: Replicas,
     /// By consumer, then by partition: the licence generation in which it last began, or got an answer.
     asked_in: Vec<Vec<u32>>,
 }
@@ -155,10 +175,12 @@ impl Facts {
             run,
             partitions: Vec::new(),
             by_name: BTreeMap::new(),
+            last_named: None,
             partition_count: 0,
             slots: Vec::new(),
             ops: BTreeMap::new(),
             polled: Digest::default(),
+            replicas: Replicas::default(),
             asked_in: Vec::new(),
         }
     }
@@ -192,7 +214,10 @@ impl Facts {
 
     /// The partition called `name` (`topic-number`).
     pub fn partition_named(&self, name: &str) -> Option<Tp> {
-        self.by_name.get(name).copied()
+        match &self.last_named {
+            Some((last, tp)) if std::ptr::eq(&**last, name) => Some(*tp),
+            _ => self.by_name.get(name).copied(),
+        }
     }
 
     /// A slot.
@@ -219,6 +244,18 @@ impl Facts {
         self.ops.values()
     }
 
+    /// The replicated logs.
+    pub fn replicas(&self) -> &Replicas {
+        &self.replicas
+    }
+
+    /// Whether an acknowledgement of this operation promises no more than that the leader has it: that is gone when
+    /// another one leads.
+    #[inline]
+    pub fn is_weak(&self, op: &Op) -> bool {
+        op.acks == Acks::Leader && self.partition(op.tp).licence.is_replicated()
+    }
+
     /// The poll that is being looked at, taken apart.
     #[inline]
     pub fn polled(&self) -> &Digest {
@@ -243,6 +280,10 @@ impl Facts {
             Event::Partition { tp, topic, topic_number, partition, flush, min_isr } => {
                 self.introduce(*tp, topic, *topic_number, *partition, *flush, *min_isr);
             }
+            Event::Replicated { tp, replicas, unclean } => {
+                self.partition_mut(*tp).licence.replicated(*replicas, *unclean);
+            }
+            Event::Observed { node, observation } => self.observed(at, *node, observation),
             Event::ProduceInvoked { op, producer, tp, first_seq, count, acks, idempotent } => {
                 let slot = self.open_slot(*tp, *producer, *idempotent);
                 self.slots[slot as usize].sent.insert(*first_seq, first_seq + u64::from(*count));
@@ -256,11 +297,12 @@ impl Facts {
                     count: *count,
                     acks: *acks,
                     invoked: at,
-                    generation: facts.licence.generation(),
+                    generation: facts.licence.generation_of_new(),
                     floor: facts.floor,
                     attempts: 0,
                     maybe_appended: 0,
                     node: None,
+                    leaders: facts.licence.leaders(),
                 };
                 let id = op.id;
                 assert!(self.ops.insert(id, op).is_none(), "operation {id} was invoked twice");
@@ -275,10 +317,15 @@ impl Facts {
             Event::Positioned { consumer, tp, .. } => {
                 self.asks(*consumer, *tp);
             }
-            Event::Polled { consumer, tp, fetch_offset, next_offset, records, .. } => {
+            Event::Polled { consumer, tp, topic_id, fetch_offset, next_offset, records, .. } => {
                 let mut polled = std::mem::take(&mut self.polled);
                 polled.take_in(self, *tp, *fetch_offset, *next_offset, records);
-                polled.stale = self.asks(*consumer, *tp);
+                let stale = self.asks(*consumer, *tp);
+                let is_ours = self.partition(*tp).licence.is_of_this_topic(*topic_id);
+                polled.of_another_topic = !is_ours.unwrap_or(!stale);
+                // One that names the topic that was created again was asked for since.
+                polled.stale =
+                    stale && !(is_ours == Some(true) && self.partition(*tp).began_in_this_generation());
                 self.polled = polled;
             }
             Event::DeleteRecordsInvoked { tp, offset } => {
@@ -288,6 +335,16 @@ impl Facts {
                 self.partition_mut(*tp).licence.delete_below((*log_start_offset).max(0));
             }
             Event::RetentionEnabled { tp } => self.partition_mut(*tp).licence.delete_below(-1),
+            Event::TopicDeletionInvoked { tp } => {
+                let facts = self.partition_mut(*tp);
+                facts.licence.deleted();
+                facts.begin_anew();
+            }
+            Event::TopicCreatedAgain { tp, topic_id } => {
+                let facts = self.partition_mut(*tp);
+                facts.licence.created_again(at, *topic_id);
+                facts.begin_anew();
+            }
             Event::Fault(fault) => self.fault(at, fault),
             _ => {}
         }
@@ -358,6 +415,7 @@ impl Facts {
             slots: Vec::new(),
             by_producer: Vec::new(),
             acks: VecDeque::new(),
+            created_in: 0,
         });
     }
 
@@ -392,7 +450,8 @@ impl Facts {
             node: op.node,
             acks: op.acks,
         };
-        if op.generation == generation && base >= 0 {
+        let weak = op.acks == Acks::Leader && facts.licence.is_replicated();
+        if op.generation == generation && base >= 0 && !weak {
             facts.floor = facts.floor.max(ack.end() - 1);
             facts.acked.insert(base as u64, ack.end() as u64);
             facts.acked.forget_lowest_beyond(FRAGMENTS_MAX);
@@ -403,7 +462,52 @@ impl Facts {
         facts.acks.push_back(ack);
     }
 
+    fn observed(&mut self, at: Moment, node: NodeId, told: &Observation) {
+        if let Observation::MinIsr { topic, min_isr, .. } = told {
+            let of_topic = self.partitions.iter_mut().flatten().filter(|facts| facts.topic == *topic);
+            return of_topic.for_each(|facts| facts.licence.may_be_acknowledged_by(*min_isr));
+        }
+        let tp = match told {
+            Observation::HighWatermark { partition, .. } | Observation::PartitionState { partition, .. } => {
+                self.told_of(partition)
+            }
+            Observation::ProduceAcked { partition, .. } | Observation::ReplicaCounted { partition, .. } => {
+                self.told_of(partition);
+                None
+            }
+            _ => None,
+        };
+        let generation = tp.map_or(0, |tp| self.partition(tp).licence.generation());
+        self.replicas.observe(at, node, told, generation);
+        let (Some(tp), Observation::PartitionState { partition, leader, isr, .. }) = (tp, told) else {
+            return;
+        };
+        let Some(before) = self.replicas.log(partition).and_then(|ledger| ledger.change.state.clone()) else {
+            return;
+        };
+        let eligible = match &before {
+            Some(before) => before.isr.contains(leader) || before.elr.contains(leader) || *leader < 0,
+            None => true,
+        };
+        let facts = self.partition_mut(tp);
+        facts.licence.in_sync(isr);
+        if facts.licence.elected(at, *leader, eligible) {
+            facts.floor = -1;
+            facts.acked.clear();
+        }
+    }
+
+    /// The partition of this name, which checkers will ask for again by the same name.
+    fn told_of(&mut self, name: &Arc<str>) -> Option<Tp> {
+        let tp = self.partition_named(name)?;
+        if !self.last_named.as_ref().is_some_and(|(last, _)| Arc::ptr_eq(last, name)) {
+            self.last_named = Some((name.clone(), tp));
+        }
+        Some(tp)
+    }
+
     fn fault(&mut self, at: Moment, fault: &FaultEvent) {
+        self.replicas.fault(fault);
         for facts in self.partitions.iter_mut().flatten() {
             if facts.licence.fault(at, fault, (&facts.topic, facts.partition)) {
                 facts.floor = -1;

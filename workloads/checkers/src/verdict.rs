@@ -17,7 +17,11 @@ pub struct Summary {
 impl Summary {
     pub(crate) fn of(checker: &dyn Checker) -> Summary {
         let findings = checker.findings();
-        Summary { checker: checker.id(), checked: findings.checked_count(), found: findings.found_count() }
+        Summary {
+            checker: checker.property().id,
+            checked: findings.checked_count(),
+            found: findings.found_count(),
+        }
     }
 
     fn checked(summaries: &[Summary], checker: &str) -> Option<u64> {

@@ -75,7 +75,7 @@ impl Walk {
                     }
                 }
                 Err(Cut { new, index: good }) => {
-                    canon.cut(&new);
+                    canon.cut(&new, poll.facts.licence.elects_uncleanly());
                     (at, index) = (new.offset, index + good);
                     (self.sum, self.since) = (0, new.offset);
                 }
@@ -132,7 +132,7 @@ impl Segment<'_> {
             let entry = Entry::new(seen, poll.consumer, poll.at, poll.generation);
             match canon.entry(seen.offset) {
                 Some(old) if old.agrees(&entry) => survived(canon, *old, poll),
-                Some(old) if old.generation < poll.generation && old.epoch < entry.epoch => {
+                Some(old) if old.generation < poll.generation && is_later(old, &entry, poll) => {
                     return Err(Cut { new: entry, index });
                 }
                 Some(old) => {
@@ -152,6 +152,12 @@ impl Segment<'_> {
         }
         Ok(sum)
     }
+}
+
+/// What is written after a loss is of a later epoch. Only where a replica that was cut off may be elected does its own
+/// tail of an earlier epoch come back.
+fn is_later(old: &Entry, new: &Entry, poll: &Poll<'_>) -> bool {
+    old.epoch < new.epoch || old.epoch != new.epoch && poll.facts.licence.elects_uncleanly()
 }
 
 /// What was seen again after a licensed loss is promised again.

@@ -20,10 +20,15 @@ use burnin_wire::kafka::messages::incremental_alter_configs_request::{
 };
 use burnin_wire::kafka::messages::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
-    DescribeClusterRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest, TopicName,
+    DescribeClusterRequest, DescribeConfigsRequest, DescribeQuorumRequest, IncrementalAlterConfigsRequest,
+    TopicName, describe_quorum_request,
 };
 use burnin_wire::{ErrorCode, Request, Response, StrBytes};
+use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
+
+/// The topic of the metadata log.
+const METADATA_TOPIC: &str = "__cluster_metadata";
 
 /// A topic to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,36 +101,48 @@ pub struct ClusterInfo {
 
 /// Whom a call goes to.
 #[derive(Clone, Copy)]
-enum Target {
+pub(crate) enum Target {
     Any,
     Node(i32),
     Leader(PartitionRef),
 }
 
 /// A refusal: the code, and the broker's words.
-type Refusal = (ErrorCode, Option<StrBytes>);
+pub(crate) type Refusal = (ErrorCode, Option<StrBytes>);
 
 /// Admin calls of a client.
 pub struct Admin<R: Runtime> {
-    client: Client<R>,
+    pub(crate) client: Client<R>,
+    open: AtomicU64,
 }
 
-fn text(text: &str) -> StrBytes {
+pub(crate) fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-fn missing() -> Refusal {
+pub(crate) fn missing() -> Refusal {
     (ErrorCode::UNKNOWN_SERVER_ERROR, Some(StrBytes::from_static_str("the answer does not mention it")))
 }
 
-fn check(code: i16, message: Option<StrBytes>) -> Result<(), Refusal> {
+pub(crate) fn check(code: i16, message: Option<StrBytes>) -> Result<(), Refusal> {
     if code == 0 { Ok(()) } else { Err((ErrorCode(code), message)) }
 }
 
 impl<R: Runtime> Admin<R> {
     /// For the cluster of `client`.
     pub fn new(client: &Client<R>) -> Self {
-        Admin { client: client.clone() }
+        Admin { client: client.clone(), open: AtomicU64::new(0) }
+    }
+
+    /// How many attempts of all calls so far ended without an answer that says what became of them. Also after the call
+    /// itself has succeeded, what they asked for may happen once more, at any later time.
+    pub fn open_attempts(&self) -> u64 {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// How long a client waits before it tries again.
+    pub fn retry_backoff(&self) -> std::time::Duration {
+        self.client.config().retry_backoff.initial
     }
 
     /// Creates a topic. Its id, or nil when the broker does not tell.
@@ -179,6 +196,29 @@ impl<R: Runtime> Admin<R> {
         Ok(())
     }
 
+    /// Deletes the topic with this id, if there is one. Whether there was: a call that is retried may have deleted it
+    /// itself.
+    pub async fn delete_topic_by_id(&self, id: Uuid) -> Result<bool, ClientError> {
+        let timeout_ms = millis(self.client.config().request_timeout);
+        let state = DeleteTopicState::default().with_name(None).with_topic_id(id);
+        let request = DeleteTopicsRequest::default().with_topics(vec![state]).with_timeout_ms(timeout_ms);
+        let what = format!("to delete the topic with id {id}");
+        let existed = self
+            .call(&what, Target::Any, Request::DeleteTopics(request), |response| {
+                let Response::DeleteTopics(response) = response else {
+                    unreachable!("asked for DeleteTopics")
+                };
+                let answer = response.responses.into_iter().next().ok_or_else(missing)?;
+                if answer.error_code == ErrorCode::UNKNOWN_TOPIC_ID.code() {
+                    return Ok(false);
+                }
+                check(answer.error_code, answer.error_message).map(|()| true)
+            })
+            .await?;
+        self.client.mark_stale();
+        Ok(existed)
+    }
+
     /// Raises the number of partitions of a topic to `count`.
     pub async fn create_partitions(&self, name: &str, count: i32) -> Result<(), ClientError> {
         let topic = CreatePartitionsTopic::default()
@@ -203,6 +243,17 @@ impl<R: Runtime> Admin<R> {
 
     /// The settings of a resource.
     pub async fn describe_configs(&self, resource: &ConfigResource) -> Result<Vec<ConfigEntry>, ClientError> {
+        let described = self.describe_configs_at(self.target_of(resource), resource, false).await?;
+        Ok(described.expect("that there is none of that name is an error"))
+    }
+
+    /// `None`, where `may_be_unknown`: there is no topic of that name. Else that is tried again.
+    pub(crate) async fn describe_configs_at(
+        &self,
+        target: Target,
+        resource: &ConfigResource,
+        may_be_unknown: bool,
+    ) -> Result<Option<Vec<ConfigEntry>>, ClientError> {
         let (kind, name) = resource.kind_and_name();
         let wanted = DescribeConfigsResource::default()
             .with_resource_type(kind)
@@ -210,11 +261,14 @@ impl<R: Runtime> Admin<R> {
             .with_configuration_keys(None);
         let request = DescribeConfigsRequest::default().with_resources(vec![wanted]);
         let what = format!("to describe the configs of {resource:?}");
-        self.call(&what, self.target_of(resource), Request::DescribeConfigs(request), |response| {
+        self.call(&what, target, Request::DescribeConfigs(request), |response| {
             let Response::DescribeConfigs(response) = response else {
                 unreachable!("asked for DescribeConfigs")
             };
             let answer = response.results.into_iter().next().ok_or_else(missing)?;
+            if may_be_unknown && answer.error_code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.code() {
+                return Ok(None);
+            }
             check(answer.error_code, answer.error_message)?;
             let entries = answer.configs.into_iter().map(|entry| ConfigEntry {
                 name: entry.name.to_string(),
@@ -222,7 +276,7 @@ impl<R: Runtime> Admin<R> {
                 read_only: entry.read_only,
                 source: entry.config_source,
             });
-            Ok(entries.collect())
+            Ok(Some(entries.collect()))
         })
         .await
     }
@@ -327,6 +381,26 @@ impl<R: Runtime> Admin<R> {
         .await
     }
 
+    /// Who leads the metadata quorum: the active controller. `None` while nobody does.
+    pub async fn quorum_leader(&self) -> Result<Option<i32>, ClientError> {
+        let partition = describe_quorum_request::PartitionData::default().with_partition_index(0);
+        let topic = describe_quorum_request::TopicData::default()
+            .with_topic_name(TopicName(text(METADATA_TOPIC)))
+            .with_partitions(vec![partition]);
+        let request = Request::DescribeQuorum(DescribeQuorumRequest::default().with_topics(vec![topic]));
+        self.call("to describe the metadata quorum", Target::Any, request, |response| {
+            let Response::DescribeQuorum(response) = response else {
+                unreachable!("asked for DescribeQuorum")
+            };
+            check(response.error_code, response.error_message)?;
+            let topic = response.topics.into_iter().next().ok_or_else(missing)?;
+            let answer = topic.partitions.into_iter().next().ok_or_else(missing)?;
+            check(answer.error_code, answer.error_message)?;
+            Ok((answer.leader_id.0 >= 0).then_some(answer.leader_id.0))
+        })
+        .await
+    }
+
     fn target_of(&self, resource: &ConfigResource) -> Target {
         match resource {
             ConfigResource::Broker(node) => Target::Node(*node),
@@ -335,7 +409,7 @@ impl<R: Runtime> Admin<R> {
     }
 
     /// Sends `request` until `take` accepts an answer.
-    async fn call<T>(
+    pub(crate) async fn call<T>(
         &self,
         what: &str,
         target: Target,
@@ -349,6 +423,7 @@ impl<R: Runtime> Admin<R> {
         let deadline = start + config.api_timeout;
         let mut attempts = 0;
         let mut last;
+        let mut maybe = false;
         loop {
             attempts += 1;
             let node = match target {
@@ -361,13 +436,23 @@ impl<R: Runtime> Admin<R> {
                 Some(node) => match self.client.request(node, request.clone()).await {
                     Ok(response) => match take(response) {
                         Ok(value) => return Ok(value),
-                        Err((code, _)) if code.retriable() => last = code.to_string(),
+                        // Retriable by its class in Kafka, and an answer all the same, as for Kafka's own client.
+                        Err((code, _)) if code.retriable() && code != ErrorCode::ELECTION_NOT_NEEDED => {
+                            (last, maybe) = (code.to_string(), true);
+                            self.open.fetch_add(1, Ordering::Relaxed);
+                        }
                         Err((code, message)) => {
                             let message = message.map(|message| message.to_string());
-                            return Err(ClientError::Broker { what: what.to_owned(), code, message });
+                            return Err(ClientError::Broker { what: what.to_owned(), code, message, maybe });
                         }
                     },
-                    Err(error) => last = error.to_string(),
+                    Err(error) => {
+                        if error.may_have_been_sent() {
+                            maybe = true;
+                            self.open.fetch_add(1, Ordering::Relaxed);
+                        }
+                        last = error.to_string();
+                    }
                 },
             }
             self.client.mark_stale();

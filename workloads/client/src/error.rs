@@ -39,6 +39,8 @@ pub enum ClientError {
         code: ErrorCode,
         /// The broker's own words.
         message: Option<String>,
+        /// Whether an earlier attempt may have taken effect: its answer was lost, or said nothing for certain.
+        maybe: bool,
     },
     /// The producer has as much in its buffer as it may.
     #[error("the producer's buffer is full: {buffered} of {limit} bytes")]
@@ -67,6 +69,14 @@ impl ClientError {
         match self {
             ClientError::Broker { code, .. } => Some(*code),
             _ => None,
+        }
+    }
+
+    /// Of one request: whether a broker may have got it.
+    pub(crate) fn may_have_been_sent(&self) -> bool {
+        match self {
+            ClientError::Request { failure, .. } => failure.may_have_been_sent(),
+            _ => true,
         }
     }
 }

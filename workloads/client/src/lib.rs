@@ -10,8 +10,13 @@
 //! | `producer/` | batching, ordering, retries, idempotence |
 //! | `consumer/` | reading by assignment, fetch sessions, resets |
 //! | `admin.rs` | topics, configs, offsets |
+//! | `admin_partitions.rs` | reassignments, elections |
+//! | `admin_describe.rs` | a topic as one broker knows it |
 
 mod admin;
+mod admin_describe;
+mod admin_features;
+mod admin_partitions;
 mod backoff;
 mod client;
 mod config;
@@ -24,6 +29,8 @@ mod producer;
 mod requests;
 
 pub use admin::{Admin, ClusterInfo, ConfigEntry, ConfigResource, ListedOffset, NewTopic};
+pub use admin_describe::DescribeBy;
+pub use admin_partitions::{DescribedTopic, Reassigning};
 pub use backoff::Backoff;
 pub use client::Client;
 pub use config::{ClientConfig, ConsumerConfig, OffsetReset, ProducerConfig};

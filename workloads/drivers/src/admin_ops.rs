@@ -28,6 +28,12 @@ pub async fn ensure_topic<R: Runtime>(
                 return give_up(error.to_string());
             }
             Err(ClientError::TimedOut { .. }) => {}
+            // Too few brokers have come up so far.
+            Err(error)
+                if error.code() == Some(ErrorCode::INVALID_REPLICATION_FACTOR) && runtime.now() < until =>
+            {
+                runtime.sleep(client.config().retry_backoff.initial).await;
+            }
             Err(error) => return Err(error),
         }
     }

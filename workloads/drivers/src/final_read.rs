@@ -130,6 +130,7 @@ pub async fn final_read<R: Runtime>(
                     recorder.record(&Event::Polled {
                         consumer: id,
                         tp: reading.tp,
+                        topic_id: fetched.topic_id.as_u128(),
                         fetch_offset: fetched.fetch_offset,
                         next_offset: fetched.next_offset,
                         log_start_offset: fetched.log_start_offset,

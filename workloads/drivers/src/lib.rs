@@ -8,10 +8,12 @@
 //! | `append_unique.rs` | writers of self-describing records |
 //! | `poll.rs` | readers by assignment, which sometimes jump and sometimes list offsets |
 //! | `final_read.rs` | the full re-read at the end |
+//! | `admin.rs`, `admin/` | an administrator: partitions are moved, topics come and go |
 //! | `admin_ops.rs` | creating topics, deleting records |
 //! | `progress.rs` | counters that say whether writers and readers get on |
 //! | `stop.rs` | how a driver is told to end |
 
+mod admin;
 mod admin_ops;
 mod append_unique;
 mod final_read;
@@ -22,6 +24,9 @@ mod seen;
 mod stop;
 mod topology;
 
+pub use admin::{
+    AdminConfig, AdminOperation, AdminProgress, AdminTopic, Described, administrate, describe_settled,
+};
 pub use admin_ops::{DeleteRecordsConfig, delete_records, ensure_topic};
 pub use append_unique::{AppendConfig, Pace, append_unique};
 pub use final_read::{FinalReadConfig, FinalReadReport, final_read};

@@ -142,6 +142,7 @@ impl<R: Runtime> Reader<R> {
                 self.recorder.record(&Event::Polled {
                     consumer: self.id,
                     tp: self.parts[at].1.tp,
+                    topic_id: fetched.topic_id.as_u128(),
                     fetch_offset: fetched.fetch_offset,
                     next_offset: fetched.next_offset,
                     log_start_offset: fetched.log_start_offset,

@@ -21,6 +21,10 @@ pub struct Part {
     pub flush: Flush,
     /// `min.insync.replicas`.
     pub min_isr: u32,
+    /// How many replicas it has.
+    pub replicas: u32,
+    /// `unclean.leader.election.enable`.
+    pub unclean: bool,
 }
 
 impl Part {
@@ -43,14 +47,36 @@ impl Topology {
         Topology::default()
     }
 
-    /// Adds a topic. Panics when it was added before.
+    /// Adds a topic with one replica. Panics when it was added before.
     pub fn add_topic(&mut self, name: &str, partitions: i32, flush: Flush, min_isr: u32) {
+        self.add_replicated(name, partitions, flush, min_isr, (1, false));
+    }
+
+    /// Adds a topic: how many replicas it has, and whether one that is not in sync may be elected. Panics when it
+    /// was added before.
+    pub fn add_replicated(
+        &mut self,
+        name: &str,
+        partitions: i32,
+        flush: Flush,
+        min_isr: u32,
+        (replicas, unclean): (u32, bool),
+    ) {
         assert!(!self.topics.iter().any(|topic| **topic == *name), "topic {name} was added before");
         let topic: Arc<str> = name.into();
         let topic_number = u32::try_from(self.topics.len()).expect("fewer than 2^32 topics");
         for index in 0..partitions {
             let tp = Tp(u32::try_from(self.parts.len()).expect("fewer than 2^32 partitions"));
-            self.parts.push(Part { tp, topic: topic.clone(), topic_number, index, flush, min_isr });
+            self.parts.push(Part {
+                tp,
+                topic: topic.clone(),
+                topic_number,
+                index,
+                flush,
+                min_isr,
+                replicas,
+                unclean,
+            });
         }
         self.topics.push(topic);
     }
@@ -84,6 +110,10 @@ impl Topology {
                 flush: part.flush,
                 min_isr: part.min_isr,
             });
+            if part.replicas > 1 {
+                let (tp, replicas, unclean) = (part.tp, part.replicas, part.unclean);
+                recorder.record(&Event::Replicated { tp, replicas, unclean });
+            }
         }
     }
 }

@@ -88,11 +88,40 @@ pub struct Seen {
     pub content: u64,
 }
 
+/// What is asked of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopicChange<'a> {
+    /// CreateTopics with so many partitions and these settings.
+    Create { partitions: u32, configs: &'a [(String, String)] },
+    /// DeleteTopics, whichever topic has the name.
+    Delete,
+    /// DeleteTopics by id.
+    DeleteId { topic_id: u128 },
+    /// CreatePartitions: so many in all.
+    CreatePartitions { count: u32 },
+    /// IncrementalAlterConfigs of one setting; `None`: back to its default.
+    SetConfig { name: &'a str, value: Option<&'a str> },
+}
+
+/// What a broker knows of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopicFound<'a> {
+    /// There is none of that name.
+    Absent,
+    /// There is one, with this id and so many partitions.
+    Topic { topic_id: u128, partitions: u32 },
+    /// There is one, for which this setting is made; `None`: it has none of its own.
+    Config { name: &'a str, value: Option<&'a str> },
+}
+
 /// Something that happened. See the fields' types for units; `at` is carried by [`Sink::record`].
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
     /// Introduces a partition before its first use. `topic` number is what payloads carry.
     Partition { tp: Tp, topic: Arc<str>, topic_number: u32, partition: i32, flush: Flush, min_isr: u32 },
+    /// Says more of a partition, right after it was introduced: how many replicas it has, and whether one that is
+    /// not in sync may be elected (`unclean.leader.election.enable`). Without it: one replica.
+    Replicated { tp: Tp, replicas: u32, unclean: bool },
     /// A batch of `count` records with sequences `first_seq..first_seq+count` was handed to the client.
     ProduceInvoked {
         op: OpId,
@@ -113,10 +142,12 @@ pub enum Event<'a> {
     Positioned { consumer: ConsumerId, tp: Tp, offset: i64 },
     /// A fetch was answered for a partition. `records` begin at or after `fetch_offset`, in offset order,
     /// without the records before it that the batch format drags along. `next_offset` is where the reader
-    /// goes on (it differs from the last offset + 1 after control batches and compaction).
+    /// goes on (it differs from the last offset + 1 after control batches and compaction). `topic_id` is that of the
+    /// topic that answered (0: it was asked by name).
     Polled {
         consumer: ConsumerId,
         tp: Tp,
+        topic_id: u128,
         fetch_offset: i64,
         next_offset: i64,
         log_start_offset: i64,
@@ -132,6 +163,23 @@ pub enum Event<'a> {
     RecordsDeleted { tp: Tp, log_start_offset: i64 },
     /// Retention may remove sealed segments of this partition (told once, when configured).
     RetentionEnabled { tp: Tp },
+    /// An administrator asks for something: `kind` as in a scenario's `operations`, `what` in words.
+    AdminInvoked { op: OpId, kind: &'static str, what: &'a str },
+    /// It ended; `why` says more when it was not carried out.
+    AdminCompleted { op: OpId, kind: &'static str, outcome: Outcome, why: &'a str },
+    /// A topic is asked to be created, changed or deleted.
+    TopicChangeInvoked { op: OpId, topic: &'a str, change: TopicChange<'a> },
+    /// It ended. `topic_id` is that of the topic that was created (0: nobody told). `repeats` is whether the call took
+    /// more than one attempt and nobody knows what became of one of them: what it asks for may happen once more, later.
+    TopicChangeCompleted { op: OpId, outcome: Outcome, topic_id: u128, repeats: bool },
+    /// Broker `node` was asked at `invoked` what it knows of a topic, and answers now. `settled` is whether it was asked
+    /// after it had shown a topic that was created after all changes that this history knows were over.
+    TopicDescribed { node: NodeId, topic: &'a str, invoked: Moment, settled: bool, found: TopicFound<'a> },
+    /// The partition's topic will be deleted and created again: from now on everything in it may go.
+    TopicDeletionInvoked { tp: Tp },
+    /// The topic was created again, and every broker that is up knows it under this id: what is acknowledged from now
+    /// on is acknowledged in it.
+    TopicCreatedAgain { tp: Tp, topic_id: u128 },
     /// A fault was applied or ended. Licences are computed from these.
     Fault(FaultEvent),
     /// The full re-read begins: from here on, `Polled` of reader `consumer` walks every partition from its

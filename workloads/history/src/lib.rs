@@ -9,6 +9,6 @@ mod payload;
 
 pub use event::{
     Acks, ConsumerId, Event, FaultEvent, Flush, Moment, NodeId, OffsetSpec, OpId, Outcome, ProducerId, Seen,
-    Sink, Tp,
+    Sink, TopicChange, TopicFound, Tp,
 };
 pub use payload::{HEADER_BYTES, Payload, PayloadError};

@@ -31,11 +31,14 @@ pub enum DiskOp {
     Names,
 }
 
-/// Which files are meant: those whose path contains `within` and ends with one of `suffixes`. Empty means all.
+/// Which files are meant: those whose path contains `within` and ends with one of `suffixes`. Empty means all. None
+/// whose path contains `without`, unless that is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PathFilter {
     /// A part of the path.
     pub within: String,
+    /// A part that the path must not have.
+    pub without: String,
     /// Ends of the path, as in `.log` or `checkpoint`.
     pub suffixes: Vec<String>,
 }
@@ -48,12 +51,14 @@ impl PathFilter {
 
     /// Files that end with one of these.
     pub fn suffixes<'a>(suffixes: impl IntoIterator<Item = &'a str>) -> Self {
-        PathFilter { within: String::new(), suffixes: suffixes.into_iter().map(str::to_owned).collect() }
+        let suffixes = suffixes.into_iter().map(str::to_owned).collect();
+        PathFilter { suffixes, ..PathFilter::default() }
     }
 
     /// Whether a path is meant.
     pub fn matches(&self, path: &str) -> bool {
         path.contains(&self.within)
+            && (self.without.is_empty() || !path.contains(&self.without))
             && (self.suffixes.is_empty() || self.suffixes.iter().any(|suffix| path.ends_with(&**suffix)))
     }
 }
@@ -223,8 +228,13 @@ impl Disk {
             }
         }
         let Some(capacity) = self.faults.capacity else { return (None, None) };
+        // Most writes fill up a page that is there: only the others have to know how full the disk is.
+        let needed = self.names.file(inode).would_allocate(offset, len as u64);
+        if needed == 0 {
+            return (None, None);
+        }
         let room = capacity.saturating_sub(self.names.allocated());
-        if self.names.file(inode).would_allocate(offset, len as u64) <= room {
+        if needed <= room {
             return (None, None);
         }
         // Page by page, until no page is left.

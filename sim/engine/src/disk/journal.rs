@@ -112,6 +112,12 @@ impl Namespace {
             }
         }
         self.place_tree(ROOT);
+        self.orphans.clear();
+        for (index, inode) in self.inodes.iter().enumerate().skip(ROOT as usize + 1) {
+            if inode.as_ref().is_some_and(|inode| inode.place.is_none()) {
+                self.orphans.push(index as u32);
+            }
+        }
         self.collect();
         (kept, lost)
     }
@@ -127,27 +133,46 @@ impl Namespace {
 
     /// Drops inodes that no program can reach any more and that no power loss can bring back.
     pub(crate) fn collect(&mut self) {
-        let mut live: BTreeSet<u32> = self.changes.iter().map(|change| change.inode).collect();
+        let held = |&index: &u32| {
+            let inode = self.inodes[index as usize].as_ref().expect("an orphan exists until it is dropped");
+            inode.opens > 0 || inode.lock.is_some() || self.changes.iter().any(|change| change.inode == index)
+        };
+        if self.orphans.iter().all(held) {
+            return;
+        }
+        let live = self.mark();
+        let inodes = &mut self.inodes;
+        self.orphans.retain(|&index| {
+            if !live[index as usize] {
+                inodes[index as usize] = None;
+            }
+            live[index as usize]
+        });
+    }
+
+    /// Which inodes can still be reached, by a program or after a power loss.
+    fn mark(&self) -> Vec<bool> {
+        let mut live = vec![false; self.inodes.len()];
+        for change in &self.changes {
+            live[change.inode as usize] = true;
+        }
         for (index, inode) in self.inodes.iter().enumerate() {
             let Some(inode) = inode else { continue };
-            if inode.place.is_some() || inode.opens > 0 || inode.lock.is_some() || index == ROOT as usize {
-                live.insert(index as u32);
-            }
+            live[index] |= inode.place.is_some() || inode.opens > 0 || inode.lock.is_some();
         }
+        live[ROOT as usize] = true;
         // A directory that lives keeps its durable entries, and so on downwards.
-        let mut todo: Vec<u32> = live.iter().copied().collect();
+        let mut todo: Vec<u32> =
+            (0..self.inodes.len() as u32).filter(|&index| live[index as usize]).collect();
         while let Some(index) = todo.pop() {
             if let Some(inode) = &self.inodes[index as usize]
                 && let Body::Dir { durable, .. } = &inode.body
             {
-                todo.extend(durable.values().copied().filter(|&child| live.insert(child)));
+                let children = durable.values().copied();
+                todo.extend(children.filter(|&child| !std::mem::replace(&mut live[child as usize], true)));
             }
         }
-        for (index, inode) in self.inodes.iter_mut().enumerate() {
-            if !live.contains(&(index as u32)) {
-                *inode = None;
-            }
-        }
+        live
     }
 
     /// How many changes a power loss could take back.

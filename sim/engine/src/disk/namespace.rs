@@ -37,6 +37,8 @@ pub(crate) struct Namespace {
     pub(super) changes: Vec<Change>,
     /// How many changes there ever were.
     pub(super) changed: u64,
+    /// Inodes without a place: nothing else can be garbage.
+    pub(super) orphans: Vec<u32>,
 }
 
 fn not_found() -> io::Error {
@@ -63,7 +65,8 @@ pub(crate) fn components(path: &Path) -> io::Result<Vec<String>> {
 
 impl Namespace {
     pub(crate) fn new() -> Self {
-        let mut namespace = Namespace { inodes: Vec::new(), changes: Vec::new(), changed: 0 };
+        let mut namespace =
+            Namespace { inodes: Vec::new(), changes: Vec::new(), changed: 0, orphans: Vec::new() };
         namespace.add(Body::Dir { entries: BTreeMap::new(), durable: BTreeMap::new() });
         namespace
     }
@@ -183,6 +186,7 @@ impl Namespace {
                 _ => {}
             }
             self.inode(replaced).place = None;
+            self.orphans.push(replaced);
         }
         self.entries(from.0)?.remove(&from.1);
         self.link(to.clone(), inode)?;
@@ -202,6 +206,7 @@ impl Namespace {
     fn unlink(&mut self, name: Name, inode: u32) -> io::Result<()> {
         self.entries(name.0)?.remove(&name.1);
         self.inode(inode).place = None;
+        self.orphans.push(inode);
         self.change(Some(name), None, inode);
         Ok(())
     }

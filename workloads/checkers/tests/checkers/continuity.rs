@@ -79,6 +79,7 @@ fn silent_for_seeks_control_batches_and_the_log_start() {
     story.event(&Event::Polled {
         consumer: OTHER,
         tp: TP,
+        topic_id: 0,
         fetch_offset: 1,
         next_offset: 8,
         log_start_offset: 4,

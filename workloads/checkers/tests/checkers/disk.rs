@@ -1,7 +1,7 @@
 //! W4: what a broker says about its logs, and what it finds after a restart.
 
 use crate::story::*;
-use burnin_history::FaultEvent;
+use burnin_history::{FaultEvent, Flush, NodeId};
 use burnin_runtime::Observation;
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ fn flushed(offset: i64) -> Observation {
 }
 
 fn acked(base_offset: i64, last_offset: i64) -> Observation {
-    Observation::ProduceAcked { partition: name(), base_offset, last_offset }
+    Observation::ProduceAcked { partition: name(), base_offset, last_offset, acks: -1 }
 }
 
 fn recovered(log_end_offset: i64) -> Observation {
@@ -76,6 +76,18 @@ fn restart_without_a_fault_is_held_to_the_same() {
 }
 
 #[test]
+fn log_that_was_created_in_its_brokers_first_life_is_held_to_the_same() {
+    for (end, found) in [(8, 1), (10, 0)] {
+        let mut story = Story::flushed();
+        story.observed(appended(0, 9));
+        story.observed(flushed(10));
+        story.kill();
+        story.observed(recovered(end));
+        story.expect(W4, "lost-on-recovery", found);
+    }
+}
+
+#[test]
 fn recovered_log_ends_behind_anything_appended() {
     let mut story = half_flushed(Story::flushed());
     story.kill();
@@ -122,6 +134,35 @@ fn acknowledged_by_a_directory_that_is_offline() {
 }
 
 #[test]
+fn directory_goes_offline_on_a_disk_that_is_well() {
+    let offline = || Observation::LogDirOffline { reason: "failed to truncate: bad file descriptor".into() };
+    for (node, kind, found) in
+        [(NODE, "disk.full", 0), (NODE, "process.pause", 1), (NodeId(99), "disk.full", 1)]
+    {
+        let mut story = half_flushed(Story::flushed());
+        story.fault(FaultEvent::Other { kind: kind.into(), node: Some(node) });
+        story.kill();
+        story.observed(recovered(10));
+        story.observed(offline());
+        story.expect(W4, "offline-without-cause", found);
+    }
+}
+
+#[test]
+fn directory_that_goes_offline_as_its_process_dies_is_no_disks_doing() {
+    let dies_after = |pause: u64, node: NodeId| {
+        let mut story = half_flushed(Story::flushed());
+        let reason = "failed to open: the process was stopped".into();
+        story.observed(Observation::LogDirOffline { reason });
+        story.fault_after(pause, FaultEvent::Killed { node });
+        story
+    };
+    dies_after(0, NODE).expect(W4, "offline-without-cause", 0);
+    dies_after(1, NODE).expect(W4, "offline-without-cause", 1);
+    dies_after(0, NodeId(99)).expect(W4, "offline-without-cause", 1);
+}
+
+#[test]
 fn log_start_goes_back_or_passes_the_end() {
     for start in [3, 21] {
         let mut story = half_flushed(Story::flushed());
@@ -136,6 +177,71 @@ fn only_copy_is_cut_below_what_was_acknowledged() {
     let mut story = half_flushed(Story::flushed());
     story.observed(Observation::LogTruncated { partition: name(), offset: 9 });
     story.expect(W4, "truncated-durable", 1);
+}
+
+fn cutting(offset: i64) -> Observation {
+    Observation::LogTruncating { partition: name(), offset }
+}
+
+#[test]
+fn crash_in_the_middle_of_a_cut_leaves_what_was_cut_what_was_there_or_less_than_that() {
+    for (end, found) in [(10, 0), (7, 0), (5, 0), (4, 1)] {
+        for power in [false, true] {
+            let mut story = half_flushed(Story::of(Flush::BeforeAck, 2));
+            story.observed(cutting(5));
+            if power {
+                story.power_loss()
+            } else {
+                story.kill()
+            }
+            story.observed(recovered(end));
+            story.expect(W4, "lost-on-recovery", found);
+        }
+    }
+}
+
+#[test]
+fn cut_that_is_over_excuses_no_loss_and_neither_does_one_of_another_log() {
+    let mut story = half_flushed(Story::of(Flush::BeforeAck, 2));
+    story.observed(cutting(5));
+    story.observed(Observation::LogTruncated { partition: name(), offset: 5 });
+    story.observed(appended(5, 14));
+    story.observed(flushed(15));
+    story.kill();
+    story.observed(recovered(14));
+    story.expect(W4, "lost-on-recovery", 1);
+
+    let mut story = half_flushed(Story::of(Flush::BeforeAck, 2));
+    story.observed(Observation::LogTruncating { partition: "orders-1".into(), offset: 5 });
+    story.kill();
+    story.observed(recovered(9));
+    story.expect(W4, "lost-on-recovery", 1);
+
+    // The excuse is for the crash that interrupted the cut, not for the one after it.
+    let mut story = half_flushed(Story::of(Flush::BeforeAck, 2));
+    story.observed(cutting(5));
+    story.kill();
+    story.observed(recovered(10));
+    story.kill();
+    story.observed(recovered(8));
+    story.expect(W4, "lost-on-recovery", 1);
+}
+
+#[test]
+fn log_that_was_to_begin_anew_begins_there_or_is_what_it_was() {
+    for (start, end, found) in [(30, 30, 0), (0, 20, 0), (0, 30, 1), (31, 31, 1)] {
+        let mut story = half_flushed(Story::of(Flush::BeforeAck, 2));
+        story.observed(flushed(20));
+        story.observed(cutting(30));
+        story.kill();
+        story.observed(Observation::LogRecovered {
+            partition: name(),
+            log_start_offset: start,
+            log_end_offset: end,
+            clean: false,
+        });
+        story.expect(W4, "recovered-unknown", found);
+    }
 }
 
 #[test]
@@ -157,6 +263,7 @@ fn silent_for_a_lawful_life() {
     story.observed(flushed(19));
     story.observed(acked(18, 18));
     story.observed(Observation::LogStartAdvanced { partition: name(), log_start_offset: 19 });
+    story.fault(FaultEvent::Other { kind: "disk.fail".into(), node: Some(NODE) });
     story.observed(Observation::LogDirOffline { reason: "fsync failed".into() });
     story.fault(FaultEvent::Stopped { node: NODE });
     story.observed(recovered(19));
@@ -176,7 +283,12 @@ fn silent_for_a_lawful_life() {
         crc: 1,
     };
     story.observed(batch(0));
-    story.observed(Observation::ProduceAcked { partition: internal.clone(), base_offset: 0, last_offset: 0 });
+    story.observed(Observation::ProduceAcked {
+        partition: internal.clone(),
+        base_offset: 0,
+        last_offset: 0,
+        acks: -1,
+    });
     let verdict = story.verdict();
     assert_eq!(verdict.found_count(), 0, "{:#?}", verdict.violations);
 }

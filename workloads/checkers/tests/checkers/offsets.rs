@@ -19,6 +19,7 @@ fn told(story: &mut Story, start: i64, high_watermark: i64) {
     story.event(&Event::Polled {
         consumer: READER,
         tp: TP,
+        topic_id: 0,
         fetch_offset: 0,
         next_offset: 0,
         log_start_offset: start,

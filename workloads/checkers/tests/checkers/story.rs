@@ -19,6 +19,8 @@ pub struct Story {
     pub set: CheckSet,
     pub now: Moment,
     pub epoch: i32,
+    /// Of the topic that readers are answered from; 0: they ask by name.
+    pub topic_id: u128,
     high_watermark: i64,
     readers: Vec<ConsumerId>,
     next_op: u64,
@@ -51,19 +53,21 @@ pub fn seen(epoch: i32, (offset, producer, seq): (i64, u32, u64)) -> Seen {
 impl Story {
     /// Of a partition that flushes before it acknowledges.
     pub fn flushed() -> Story {
-        Story::of(Flush::BeforeAck)
+        Story::of(Flush::BeforeAck, 1)
     }
 
     /// Of a partition that acknowledges from the page cache.
     pub fn page_cache() -> Story {
-        Story::of(Flush::PageCache)
+        Story::of(Flush::PageCache, 1)
     }
 
-    fn of(flush: Flush) -> Story {
+    /// With `min.insync.replicas`.
+    pub fn of(flush: Flush, min_isr: u32) -> Story {
         let mut story = Story {
             set: CheckSet::new(RUN),
             now: 0,
             epoch: 0,
+            topic_id: 0,
             high_watermark: 0,
             readers: Vec::new(),
             next_op: 0,
@@ -74,7 +78,7 @@ impl Story {
             topic_number: 7,
             partition: 0,
             flush,
-            min_isr: 1,
+            min_isr,
         });
         story
     }
@@ -96,7 +100,11 @@ impl Story {
 
     /// An attempt ended.
     pub fn attempt(&mut self, op: OpId, outcome: Outcome) {
-        let error_code = if outcome == Outcome::Applied { 0 } else { -1000 };
+        let error_code = match outcome {
+            Outcome::Applied => 0,
+            Outcome::NotApplied => 19,
+            Outcome::Maybe => -1000,
+        };
         self.event(&Event::ProduceAttempt { op, attempt: 0, node: NODE, outcome, error_code });
     }
 
@@ -145,6 +153,7 @@ impl Story {
         self.event(&Event::Polled {
             consumer,
             tp: TP,
+            topic_id: self.topic_id,
             fetch_offset: fetch,
             next_offset: next,
             log_start_offset: 0,
@@ -155,6 +164,12 @@ impl Story {
 
     pub fn fault(&mut self, fault: FaultEvent) {
         self.event(&Event::Fault(fault));
+    }
+
+    /// So soon after what came last; other events come a millisecond later.
+    pub fn fault_after(&mut self, nanos: u64, fault: FaultEvent) {
+        self.now += nanos;
+        self.set.record(self.now, &Event::Fault(fault));
     }
 
     /// Power is lost and comes back; the leader epoch goes up.

@@ -3,6 +3,7 @@
 
 mod corrupt;
 mod model;
+mod topics;
 
 use burnin_checkers::{CheckSet, Verdict};
 use burnin_history::Flush;
@@ -41,6 +42,27 @@ proptest! {
         let by = |checker: &&str| verdict.violations.iter().any(|violation| violation.checker == *checker);
         prop_assert!(checkers.iter().any(by), "{name} was not found by any of {checkers:?}: {what}\n{verdict:#?}\n{history}");
     }
+}
+
+#[test]
+fn lawful_topics_pass_and_corrupted_ones_do_not() {
+    let mut corrupted = [0; topics::KINDS.len()];
+    for seed in 0..600 {
+        let history = topics::simulate(seed, 40 + seed as usize % 200);
+        let verdict = history.judge();
+        assert_eq!(verdict.found_count(), 0, "seed {seed}: {verdict:#?}\n{history:#?}");
+        for ((name, corruption), count) in topics::KINDS.iter().zip(&mut corrupted) {
+            let mut history = history.clone();
+            if corruption(&mut history, &mut Rng::new(seed ^ 0xbad)).is_none() {
+                continue;
+            }
+            *count += 1;
+            let verdict = history.judge();
+            let found = verdict.violations.iter().any(|violation| violation.checker == "B14");
+            assert!(found, "seed {seed}: {name} was not found\n{history:#?}");
+        }
+    }
+    assert!(corrupted.iter().all(|count| *count >= 20), "too few histories were corrupted: {corrupted:?}");
 }
 
 /// The property above lets a corruption pass that finds nothing to corrupt: each must find something nearly always.

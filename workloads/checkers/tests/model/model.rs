@@ -76,6 +76,7 @@ impl History {
                     &Event::Polled {
                         consumer: *consumer,
                         tp: TP,
+                        topic_id: 0,
                         fetch_offset: *fetch,
                         next_offset: *next,
                         log_start_offset: *start,
@@ -336,6 +337,7 @@ impl World {
                     partition: World::name(),
                     base_offset: base,
                     last_offset: base + count - 1,
+                    acks: -1,
                 });
                 self.attempt(id, Outcome::Applied);
                 let told = op.acks != Acks::None && !(idempotent(op.producer) && self.rng.one_in(20));

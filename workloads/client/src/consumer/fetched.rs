@@ -3,12 +3,15 @@
 use crate::metadata::PartitionRef;
 use burnin_wire::batch::{self, BatchError, BatchHeader, Record};
 use bytes::Bytes;
+use uuid::Uuid;
 
 /// Records of one partition, from one answer.
 #[derive(Clone, Debug)]
 pub struct Fetched {
     /// Whose.
     pub partition: PartitionRef,
+    /// The id of the topic that answered; nil when it was asked by name.
+    pub topic_id: Uuid,
     /// Where the fetch began.
     pub fetch_offset: i64,
     /// Where the next one begins.
@@ -102,6 +105,7 @@ mod tests {
         let (log_start_offset, high_watermark, next_offset) = (0, 16, 16);
         Fetched {
             partition,
+            topic_id: Uuid::nil(),
             fetch_offset,
             next_offset,
             log_start_offset,

@@ -11,6 +11,7 @@ use burnin_wire::kafka::messages::fetch_response::PartitionData;
 use burnin_wire::kafka::messages::{ListOffsetsResponse, OffsetForLeaderEpochResponse};
 use burnin_wire::{ErrorCode, Response};
 use bytes::Bytes;
+use uuid::Uuid;
 
 impl State {
     /// Takes an answer in.
@@ -131,21 +132,22 @@ impl State {
         node.session.answered(response.session_id);
         node.failures = 0;
         for topic in response.responses {
+            let topic_id = topic.topic_id;
             for data in topic.partitions {
                 let found = asked.iter().find(|(slot, ..)| {
                     let assigned = &self.assigned[*slot];
                     assigned.at.index == data.partition_index
-                        && if topic.topic_id.is_nil() {
+                        && if topic_id.is_nil() {
                             topic.topic.0 == assigned.name
                         } else {
-                            topic.topic_id == assigned.topic_id
+                            topic_id == assigned.topic_id
                         }
                 });
                 if let Some((slot, generation, offset)) = found.copied()
                     && self.assigned[slot].generation == generation
                     && self.assigned[slot].position == offset
                 {
-                    self.partition_fetched(now, network, slot, offset, data);
+                    self.partition_fetched(now, network, slot, (topic_id, offset), data);
                 }
             }
         }
@@ -156,7 +158,7 @@ impl State {
         now: Instant,
         network: &dyn Network,
         slot: usize,
-        fetch_offset: i64,
+        (topic_id, fetch_offset): (Uuid, i64),
         data: PartitionData,
     ) {
         let code = ErrorCode(data.error_code);
@@ -186,6 +188,7 @@ impl State {
             assigned.buffered += 1;
             self.events.push_back(ConsumerEvent::Fetched(Fetched {
                 partition: assigned.at,
+                topic_id,
                 fetch_offset,
                 next_offset: assigned.position,
                 log_start_offset: data.log_start_offset,

@@ -1,5 +1,6 @@
 //! Where the history of a run goes: to the checkers, and to counters of what happened.
 
+use crate::voter_changes::VoterChanges;
 use burnin_checkers::CheckSet;
 use burnin_history::{Event, Moment, Outcome, Sink};
 use burnin_runtime::{Instant, Observation};
@@ -10,7 +11,8 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 /// The checkers and the counters of one run.
-pub(crate) struct History {
+pub struct History {
+    /// The checkers.
     pub checks: CheckSet,
     /// How often each event of `sometimes` checks happened.
     pub happened: BTreeMap<String, u64>,
@@ -21,11 +23,13 @@ pub(crate) struct History {
     pub stop_early: Arc<Notify>,
     last: Moment,
     counts: BTreeMap<u64, u32>,
+    voters: VoterChanges,
     /// Where every event is written down, for people.
     text: Option<Box<dyn Write + Send>>,
 }
 
 impl History {
+    /// For a plan: nothing has happened yet.
     pub fn new(plan: &Plan) -> Self {
         let judged = plan.check.iter().any(|check| matches!(check.kind, CheckKind::KafkaLog { .. }));
         History {
@@ -36,6 +40,7 @@ impl History {
             stop_early: Arc::new(Notify::new()),
             last: 0,
             counts: BTreeMap::new(),
+            voters: VoterChanges::default(),
             text: None,
         }
     }
@@ -50,6 +55,7 @@ impl History {
         self.last
     }
 
+    /// Counts an event of `sometimes` checks.
     pub fn happened(&mut self, what: &str) {
         match self.happened.get_mut(what) {
             Some(count) => *count += 1,
@@ -69,14 +75,30 @@ impl History {
                     Outcome::NotApplied => {}
                 }
             }
-            Event::Observed { observation, .. } => match observation {
-                Observation::LogRecovered { clean: true, .. } => self.happened("recovered-clean"),
-                Observation::LogRecovered { clean: false, .. } => self.happened("recovered-unclean"),
-                Observation::LogTruncated { .. } => self.happened("log-truncated"),
-                Observation::LogStartAdvanced { .. } => self.happened("log-start-advanced"),
-                Observation::LogDirOffline { .. } => self.happened("log-dir-offline"),
-                _ => {}
-            },
+            Event::AdminCompleted { kind, outcome: Outcome::Applied, .. } => {
+                self.happened(&format!("admin:{kind}"));
+            }
+            Event::Observed { node, observation } => {
+                if let Some(change) = self.voters.see(*node, observation) {
+                    change.removed.iter().for_each(|_| self.happened("voter-removed"));
+                    change.added.iter().for_each(|_| self.happened("voter-added"));
+                }
+                match observation {
+                    Observation::LogRecovered { clean: true, .. } => self.happened("recovered-clean"),
+                    Observation::LogRecovered { clean: false, .. } => self.happened("recovered-unclean"),
+                    Observation::LogTruncated { .. } => self.happened("log-truncated"),
+                    Observation::LogStartAdvanced { .. } => self.happened("log-start-advanced"),
+                    Observation::LogDirOffline { .. } => self.happened("log-dir-offline"),
+                    Observation::SnapshotTaken { .. } => self.happened("snapshot-taken"),
+                    Observation::SnapshotLoaded { fetched: true, .. } => self.happened("snapshot-fetched"),
+                    Observation::FeatureLevel { feature, from, to }
+                        if &**feature == "metadata.version" && (1..*to).contains(from) =>
+                    {
+                        self.happened("metadata-version-raised");
+                    }
+                    _ => {}
+                }
+            }
             _ => {}
         }
     }

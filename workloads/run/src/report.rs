@@ -1,54 +1,57 @@
 //! What came out of a run, as a report.
 
 use crate::history::History;
-use crate::phases::Ended;
-use crate::world::World;
+use crate::outcome::{Broke, Ended};
 use burnin_checkers::{self as checkers, Verdict};
-use burnin_engine::{SimError, Trace};
-use burnin_report::{Build, Class, Crash, FaultLine, RunReport, SCHEMA, Violation};
+use burnin_report::{Build, Class, Crash, FaultLine, RunReport, SCHEMA, Target, Violation};
 use burnin_scenario::{CheckKind, Plan};
 use std::collections::BTreeMap;
 
-/// What a run took.
-pub(crate) struct Measured {
+/// What a run took, and where it ran.
+#[derive(Clone, Debug, Default)]
+pub struct Measured {
+    /// On what it ran.
+    pub target: Target,
+    /// Simulated time; 0 on real processes.
     pub sim_ns: u64,
+    /// Wall-clock time.
     pub wall_ns: u64,
+    /// CPU time.
     pub cpu_ns: u64,
-    pub trace: Trace,
-}
-
-/// CPU time of the calling thread.
-pub(crate) fn thread_cpu_ns() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    /// Kafka requests that were answered to clients.
+    pub requests: u64,
+    /// Steps of the engine; 0 on real processes.
+    pub events: u64,
+    /// The hash of all steps.
+    pub trace_hash: String,
 }
 
 /// Puts together what is known. The verdict is decided here, in this order: a crash of the system under test,
 /// what the checkers found, what got stuck, and only then whether anything was proven at all.
-pub(crate) fn of_run(
+pub fn of_run(
     plan: &Plan,
-    world: &World,
     history: &mut History,
-    ended: Result<Ended, SimError>,
+    ended: Result<Ended, Broke>,
     measured: &Measured,
 ) -> RunReport {
     let at = history.last().max(measured.sim_ns);
     let complete = matches!(&ended, Ok(ended) if !ended.stopped_early && ended.unproven.is_none());
     let verdict = history.checks.finish(at);
     let mut violations = forbidden(plan, &verdict, complete);
-    let (crash, ended) = match ended {
+    let (broke, ended) = match ended {
         Ok(ended) => (None, ended),
-        Err(error) => (Some(error), Ended::default()),
+        Err(broke) => (Some(broke), Ended::default()),
     };
     violations.extend(ended.stuck.first().map(|first| stuck(&ended, first)));
-    let (class, anomaly, words, crash) = decide(&violations, &verdict, &ended, crash, complete);
+    violations.extend(slow_failover(plan, &ended));
+    let (class, anomaly, words, crash) = decide(&violations, &verdict, &ended, broke, complete);
     let mut happened = std::mem::take(&mut history.happened);
     for fired in &ended.fired {
         let id = fired.id.split('#').next().unwrap_or(&fired.id);
         *happened.entry(format!("fault:{id}")).or_default() += 1;
     }
-    if world.mutant_reached() > 0 {
-        happened.insert("mutant-reached".to_owned(), world.mutant_reached());
+    if let Some(failover) = &ended.failover {
+        happened.insert("failover-ms-max".to_owned(), failover.lasted.as_millis() as u64);
     }
     let mut skipped = verdict.skipped.clone();
     if ended.waits > 0 {
@@ -64,6 +67,7 @@ pub(crate) fn of_run(
         schema: SCHEMA,
         scenario: plan.scenario.clone(),
         seed: plan.seed.0,
+        target: measured.target,
         class,
         anomaly,
         verdict: words,
@@ -81,12 +85,13 @@ pub(crate) fn of_run(
         sim_ns: measured.sim_ns,
         wall_ns: measured.wall_ns,
         cpu_ns: measured.cpu_ns,
-        requests: world.requests(),
+        requests: measured.requests,
         records: history.records_acked,
-        events: measured.trace.events,
-        trace_hash: format!("{:016x}", measured.trace.hash),
+        events: measured.events,
+        trace_hash: measured.trace_hash.clone(),
         faults: fault_lines(plan, &ended),
         skipped,
+        lacking: Vec::new(),
         verified: None,
         reproduce: String::new(),
         directory: None,
@@ -142,32 +147,49 @@ fn stuck(ended: &Ended, first: &str) -> Violation {
     }
 }
 
+fn slow_failover(plan: &Plan, ended: &Ended) -> Option<Violation> {
+    let failover = ended.failover.as_ref()?;
+    let within = plan.check.iter().find_map(|check| match check.kind {
+        CheckKind::Failover { within } => Some(within),
+        _ => None,
+    })?;
+    if failover.lasted <= within.std() {
+        return None;
+    }
+    let lasted = failover.lasted.as_secs_f64();
+    Some(Violation {
+        checker: "B16".to_owned(),
+        anomaly: "slow-failover".to_owned(),
+        class: Class::Liveness,
+        at_ns: failover.until.as_nanos(),
+        message: format!("for {lasted:.1}s, longer than {within}, there was no leader: {}", failover.what),
+        partition: None,
+        offset: None,
+        producer: None,
+        seq: None,
+    })
+}
+
 type Decision = (Class, Option<String>, String, Option<Crash>);
 
 fn decide(
     violations: &[Violation],
     verdict: &Verdict,
     ended: &Ended,
-    crash: Option<SimError>,
+    broke: Option<Broke>,
     complete: bool,
 ) -> Decision {
     let worst = violations.iter().min_by_key(|violation| (violation.class, violation.at_ns));
-    if let Some(SimError::Crash { node, task, message, at, event }) = crash {
-        let anomaly = if message.contains("assert") { "assertion" } else { "panic" };
-        let words = format!("task `{task}` of {node} panicked: {message}");
-        let crash = Crash { node, task, message, at_ns: at.as_nanos(), event };
+    if let Some(Broke::Crash(crash)) = broke {
+        let anomaly = if crash.message.contains("assert") { "assertion" } else { "panic" };
+        let words = format!("task `{}` of {} panicked: {}", crash.task, crash.node, crash.message);
         return (Class::Crash, Some(anomaly.to_owned()), words, Some(crash));
     }
     if let Some(worst) = worst {
         return (worst.class, Some(worst.anomaly.clone()), worst.message.clone(), None);
     }
-    if let Some(error) = crash {
-        let anomaly = match error {
-            SimError::Deadlock { .. } => "deadlock",
-            SimError::Livelock { .. } => "livelock",
-            _ => "limit",
-        };
-        return (Class::Liveness, Some(anomaly.to_owned()), error.to_string(), None);
+    if let Some(Broke::Hung(anomaly, words)) = broke {
+        return (Class::Liveness, Some(anomaly.to_owned()), words, None);
     }
     if let Some(why) = &ended.unproven {
         return (Class::Environment, Some("unproven".to_owned()), format!("nothing was proven: {why}"), None);
