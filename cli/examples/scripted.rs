@@ -6,9 +6,11 @@
 //! | 14 | liveness |
 //! | 15 | the broker panics |
 //! | 16 | the process aborts |
-//! | 17 | the run never ends |
+//! | 17 | the run never ends, and does nothing |
 //! | 18 | the trace differs from process to process, from event 1501 on |
+//! | 19 | the run never ends, and works |
 //! | 20 | a second of wall-clock time |
+//! | 21 | three seconds of wall-clock time, a tenth of them worked: as on a busy machine |
 //! | others | pass |
 //!
 //! A planted bug that is armed is found by seed 3; `BURNIN_SCRIPT=real-bug` finds it without the bug as well.
@@ -16,6 +18,7 @@
 use burnin_cli::{Execute, Job, Outcome};
 use burnin_report::{Class, Crash, FaultLine, RunReport, Violation};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 fn main() -> ExitCode {
     burnin_cli::main(SCRIPTED)
@@ -52,7 +55,15 @@ const SCRIPTED: Execute = |job| {
             std::thread::park();
         },
         18 => return outcome(job, report, u64::from(std::process::id())),
-        20 => std::thread::sleep(std::time::Duration::from_secs(1)),
+        19 => loop {
+            std::hint::spin_loop();
+        },
+        20 => std::thread::sleep(Duration::from_secs(1)),
+        21 => (0..30).for_each(|_| {
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_millis(10) {}
+            std::thread::sleep(Duration::from_millis(90));
+        }),
         _ => {}
     }
     outcome(job, report, 0)

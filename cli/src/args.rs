@@ -1,5 +1,6 @@
 //! What can be said on the command line. Every flag can also be given as `BURNIN_<FLAG>`.
 
+use crate::embedded;
 use burnin_scenario::{Dur, Probability, Seed, Seeds, Shard};
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -87,6 +88,8 @@ pub enum Verb {
     Meta(MetaArgs),
     /// Check, list and describe scenario files
     Scenario(ScenarioArgs),
+    /// Measure how well planted bugs are found
+    Zoo(ZooArgs),
     /// Show what this machine has and lacks
     Doctor(DoctorArgs),
     /// Run plans from standard input (used by the other verbs)
@@ -125,21 +128,49 @@ impl Overrides {
     }
 }
 
+/// Where plans run.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Target")]
+pub struct TargetArgs {
+    /// Where it runs: in the simulator, or on real broker processes of this machine
+    #[arg(long, value_enum, default_value = "sim", env = "BURNIN_TARGET")]
+    pub target: TargetChoice,
+    /// With --target process: the broker's program [default: burnin-broker beside this program]
+    #[arg(long, value_name = "PATH", env = "BURNIN_BROKER")]
+    pub broker: Option<PathBuf>,
+}
+
+/// Where a plan can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TargetChoice {
+    /// The simulated cluster
+    Sim,
+    /// Real processes; what they cannot do is skipped and named
+    Process,
+}
+
 /// Where results go and how long a run may take.
 #[derive(Debug, Args)]
 pub struct Limits {
     /// Directory for run directories
     #[arg(long, value_name = "DIR", default_value = "target/burnin", env = "BURNIN_REPORT")]
     pub report: PathBuf,
-    /// Wall-clock time after which a single run is given up as unknown
-    #[arg(long, value_name = "DURATION", default_value = "2m", env = "BURNIN_WALL_LIMIT")]
-    pub wall_limit: Dur,
+    /// CPU time after which a single run is given up as unknown, or when it does nothing for so long; on real
+    /// processes wall-clock time, and the plan's own comes on top
+    #[arg(
+        long,
+        alias = "wall-limit",
+        value_name = "DURATION",
+        default_value = "2m",
+        env = "BURNIN_RUN_LIMIT"
+    )]
+    pub run_limit: Dur,
 }
 
 /// `burnin run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Scenario file
+    /// Scenario file; replicated-cluster is in the program
     #[arg(value_name = "SCENARIO")]
     pub scenario: PathBuf,
     /// Seed: a number (decimal, or hexadecimal with 0x), or "random"
@@ -154,6 +185,8 @@ pub struct RunArgs {
     /// Leave the bug out that the scenario plants
     #[arg(long, env = "BURNIN_UNARMED", value_parser = FalseyValueParser::new())]
     pub unarmed: bool,
+    #[command(flatten)]
+    pub target: TargetArgs,
     #[command(flatten)]
     pub overrides: Overrides,
     #[command(flatten)]
@@ -184,10 +217,11 @@ impl FromStr for SeedChoice {
 /// `burnin sweep`.
 #[derive(Debug, Args)]
 pub struct SweepArgs {
-    /// Scenario files, or directories of them
-    #[arg(value_name = "SCENARIO", required = true)]
+    /// Scenario files, or directories of them; replicated-cluster is in the program
+    #[arg(value_name = "SCENARIO", default_value = embedded::NAME)]
     pub scenarios: Vec<PathBuf>,
     /// Seeds for each scenario: a count (100), a range without its end (1000..2000) or a list (7,9,11)
+    /// [default: 100, or without an end with --for]
     #[arg(long, value_name = "SEEDS", env = "BURNIN_SEEDS")]
     pub seeds: Option<Seeds>,
     /// Stop after this wall-clock time; without --seeds there is no other end
@@ -209,9 +243,11 @@ pub struct SweepArgs {
     /// How many failures get a run directory; all are counted
     #[arg(long, value_name = "N", default_value = "10", env = "BURNIN_KEEP_FAILURES")]
     pub keep_failures: usize,
-    /// What part of the seeds that passed is run once more, in a fresh process, to compare traces
+    /// What part of the seeds that passed is run once more, in a fresh process, to compare traces (simulator)
     #[arg(long, value_name = "SHARE", default_value = "5%", env = "BURNIN_CHECK_DETERMINISM")]
     pub check_determinism: Probability,
+    #[command(flatten)]
+    pub target: TargetArgs,
     #[command(flatten)]
     pub overrides: Overrides,
     #[command(flatten)]
@@ -239,8 +275,8 @@ pub struct ReplayArgs {
 /// `burnin meta`.
 #[derive(Debug, Args)]
 pub struct MetaArgs {
-    /// Scenario files, or directories of them
-    #[arg(value_name = "SCENARIO", required = true)]
+    /// Scenario files, or directories of them; replicated-cluster is in the program
+    #[arg(value_name = "SCENARIO", default_value = embedded::NAME)]
     pub scenarios: Vec<PathBuf>,
     /// Seeds for each scenario: a count (100), a range without its end (1000..2000) or a list (7,9,11)
     #[arg(long, value_name = "SEEDS", default_value = "20", env = "BURNIN_SEEDS")]
@@ -292,6 +328,52 @@ pub enum ScenarioVerb {
         #[command(flatten)]
         overrides: Overrides,
     },
+}
+
+/// `burnin zoo`.
+#[derive(Debug, Args)]
+pub struct ZooArgs {
+    /// Number of a planted bug, as in Q02
+    #[arg(value_name = "ID")]
+    pub id: Option<String>,
+    /// All of them
+    #[arg(long, env = "BURNIN_ALL", value_parser = FalseyValueParser::new())]
+    pub all: bool,
+    /// Scenarios in which they are armed, or directories of them; may be repeated
+    #[arg(
+        long = "scenario",
+        value_name = "SCENARIO",
+        default_values = ["scenarios/smoke", "scenarios/replication"],
+        env = "BURNIN_SCENARIOS",
+        value_delimiter = ';'
+    )]
+    pub scenarios: Vec<PathBuf>,
+    /// Only scenarios with this tag; may be repeated
+    #[arg(long, value_name = "TAG", env = "BURNIN_TAG")]
+    pub tag: Vec<String>,
+    /// Give a bug up after so many runs
+    #[arg(long, value_name = "N", default_value = "1000", env = "BURNIN_SEEDS")]
+    pub seeds: u64,
+    /// Runs to measure the rate of detection, also when it was found earlier
+    #[arg(long, value_name = "N", default_value = "50", env = "BURNIN_MORE")]
+    pub more: u64,
+    /// Bugs measured at the same time [default: number of cores]
+    #[arg(short, long, value_name = "N", env = "BURNIN_JOBS", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// CPU time after which a single run is given up as unknown
+    #[arg(
+        long,
+        alias = "wall-limit",
+        value_name = "DURATION",
+        default_value = "2m",
+        env = "BURNIN_RUN_LIMIT"
+    )]
+    pub run_limit: Dur,
+    /// Where to write the table, as docs/zoo.md
+    #[arg(long, value_name = "FILE", env = "BURNIN_TABLE")]
+    pub table: Option<PathBuf>,
+    #[command(flatten)]
+    pub overrides: Overrides,
 }
 
 /// `burnin doctor`.

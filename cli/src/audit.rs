@@ -32,10 +32,10 @@ pub fn same(one: &Outcome, two: &Outcome) -> bool {
 }
 
 /// Runs the job once more in a fresh process and compares.
-pub async fn verify(job: &Job, first: &Outcome, wall_limit: Dur) -> Result<Replay, Stop> {
-    let second = run_fresh(job, wall_limit).await?;
+pub async fn verify(job: &Job, first: &Outcome, run_limit: Dur) -> Result<Replay, Stop> {
+    let second = run_fresh(job, run_limit).await?;
     let same = same(first, &second);
-    let divergence = if same { None } else { Some(locate(job, first, &second, wall_limit).await?) };
+    let divergence = if same { None } else { Some(locate(job, first, &second, run_limit).await?) };
     Ok(Replay {
         trace_hash: second.report.trace_hash,
         same,
@@ -46,14 +46,14 @@ pub async fn verify(job: &Job, first: &Outcome, wall_limit: Dur) -> Result<Repla
 /// Finds where two differing runs part: by the checkpoints the thousand events, by running again and writing
 /// those down the event itself. What does not repeat may not part in the same place twice; then the thousand
 /// are all that is known.
-pub async fn locate(job: &Job, one: &Outcome, two: &Outcome, wall_limit: Dur) -> Result<Divergence, Stop> {
+pub async fn locate(job: &Job, one: &Outcome, two: &Outcome, run_limit: Dur) -> Result<Divergence, Stop> {
     let Some(window) = differing_thousand(one, two) else {
         return Ok(Divergence { event: None, within: None, lines: None });
     };
     let job = Job { window: Some(window), log: None, ..job.clone() };
     let mut runs: Vec<Vec<String>> = Vec::new();
     for _ in 0..TRIES {
-        let run = run_fresh(&job, wall_limit).await?.window;
+        let run = run_fresh(&job, run_limit).await?.window;
         if let Some(found) = runs.iter().find_map(|other| first_difference(other, &run)) {
             let (index, lines) = found;
             return Ok(Divergence {

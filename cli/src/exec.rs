@@ -1,16 +1,44 @@
 //! The seam between the command line and what runs a plan.
 
-use burnin_report::{Build, Class, Crash, RunReport, SCHEMA};
+use burnin_report::{Build, Class, Crash, RunReport, SCHEMA, Target};
 use burnin_scenario::Plan;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+/// On what a job runs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub enum Place {
+    /// The simulated cluster.
+    #[default]
+    Sim,
+    /// Processes of this program, which write into this directory.
+    Process {
+        /// The broker's program.
+        broker: PathBuf,
+        /// Where everything goes that they write.
+        directory: PathBuf,
+    },
+}
+
+impl Place {
+    /// As reports name it.
+    pub fn target(&self) -> Target {
+        match self {
+            Place::Sim => Target::Sim,
+            Place::Process { .. } => Target::Process,
+        }
+    }
+}
 
 /// A plan to run, and what to keep of the run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Job {
     /// The plan.
     pub plan: Plan,
+    /// On what it runs.
+    #[serde(default)]
+    pub place: Place,
     /// Whether the planted bug of the plan's expectation is armed.
     pub armed: bool,
     /// Where the nodes' logs go.
@@ -22,7 +50,7 @@ pub struct Job {
 impl Job {
     /// Runs the plan as it is.
     pub fn new(plan: Plan) -> Job {
-        Job { plan, armed: true, log: None, window: None }
+        Job { plan, place: Place::Sim, armed: true, log: None, window: None }
     }
 
     /// The report of a run that cannot speak for itself.
@@ -38,6 +66,7 @@ impl Job {
             schema: SCHEMA,
             scenario: self.plan.scenario.clone(),
             seed: self.plan.seed.0,
+            target: self.place.target(),
             class,
             anomaly: Some(anomaly.to_owned()),
             verdict,
@@ -57,6 +86,7 @@ impl Job {
             trace_hash: "none".to_owned(),
             faults: Vec::new(),
             skipped: Vec::new(),
+            lacking: Vec::new(),
             verified: None,
             reproduce: String::new(),
             directory: None,

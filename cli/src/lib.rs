@@ -6,19 +6,23 @@
 
 mod args;
 mod audit;
+mod embedded;
 mod exec;
 mod interrupt;
+mod limit;
 mod output;
+mod place;
 mod pool;
 mod progress;
+mod run;
 mod run_dir;
 mod select;
-mod simulation;
 mod verbs;
+mod work_dir;
 mod worker;
 
-pub use exec::{Execute, Job, Outcome};
-pub use simulation::in_simulation;
+pub use exec::{Execute, Job, Outcome, Place};
+pub use run::execute;
 
 use args::{Cli, Verb};
 use burnin_report::Build;
@@ -28,7 +32,11 @@ use std::process::ExitCode;
 use std::sync::LazyLock;
 
 /// What `--version` says.
-static BUILD: LazyLock<String> = LazyLock::new(|| Build::current().to_string());
+static BUILD: LazyLock<String> = LazyLock::new(|| {
+    // The parser puts the program's name before it.
+    let build = Build::current().to_string();
+    build.strip_prefix("burnin ").map_or_else(|| build.clone(), str::to_string)
+});
 
 /// The program, with `execute` to run a plan.
 pub fn main(execute: Execute) -> ExitCode {
@@ -41,6 +49,7 @@ pub fn main(execute: Execute) -> ExitCode {
         Verb::Replay(args) => verbs::replay::replay(args, &output),
         Verb::Meta(args) => verbs::meta::meta(args, &output),
         Verb::Scenario(args) => verbs::scenario::scenario(args, &output),
+        Verb::Zoo(args) => verbs::zoo::zoo(args, &output),
         Verb::Doctor(args) => verbs::doctor::doctor(args, &output),
         Verb::Worker => worker::serve(execute),
     };

@@ -1,4 +1,4 @@
-//! `burnin`: runs plans on the simulated cluster.
+//! `burnin`: runs plans on the simulated cluster and on real processes.
 
 use std::process::ExitCode;
 
@@ -7,5 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    burnin_cli::main(burnin_cli::in_simulation)
+    burnin_cli::main(burnin_cli::execute)
 }

@@ -1,5 +1,6 @@
 //! Which scenarios are meant: files and directories, overrides, tags; and which part of a sweep is ours.
 
+use crate::embedded;
 use crate::output::{Output, Stop};
 use burnin_core::config::{check_broker_property, check_topic_property};
 use burnin_report::ExitCode;
@@ -26,7 +27,7 @@ pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Stop> {
             if found.len() == before {
                 return Err(Stop::usage(format!("there is no scenario (*.toml) in {}", path.display())));
             }
-        } else if path.exists() {
+        } else if path.exists() || embedded::text(path).is_some() {
             found.push(path.clone());
         } else {
             return Err(missing(path));
@@ -74,7 +75,7 @@ fn missing(path: &Path) -> Stop {
 
 /// Reads one scenario.
 pub fn load(path: &Path, overrides: &[(String, String)], output: &Output) -> Result<Scenario, Stop> {
-    if !path.exists() {
+    if !path.exists() && embedded::text(path).is_none() {
         return Err(missing(path));
     }
     read(path, overrides).map_err(|problems| refused(&problems, output))
@@ -86,7 +87,10 @@ pub fn read(path: &Path, overrides: &[(String, String)]) -> Result<Scenario, Box
         broker: |name, value| check_broker_property(name, value).map(drop).map_err(|error| error.to_string()),
         topic: |name, value| check_topic_property(name, value).map(drop).map_err(|error| error.to_string()),
     };
-    Scenario::load_with(path, overrides, Some(&rules))
+    match embedded::text(path) {
+        Some(text) => Scenario::parse_with(embedded::NAME, text, overrides, Some(&rules)),
+        None => Scenario::load_with(path, overrides, Some(&rules)),
+    }
 }
 
 /// The errors of a scenario as a reason to stop.

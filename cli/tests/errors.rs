@@ -34,7 +34,7 @@ fn errors_of_usage_name_the_value_and_the_choices() {
             "--set",
             "topology.topic.orders.config={\"segment.bytes\"=\"big\"}",
         ],
-        &["run", "scenarios/smoke/kill-loop.toml", "--wall-limit", "10"],
+        &["run", "scenarios/smoke/kill-loop.toml", "--run-limit", "10"],
         &["run", "scenarios/smoke/kill-loop.toml", "--sed", "7"],
         &["sweep", "scenarios/smoke", "--seeds", "5..5"],
         &["sweep", "scenarios/smoke", "--seeds", "9..5"],
@@ -61,6 +61,8 @@ fn errors_of_usage_name_the_value_and_the_choices() {
     for case in cases {
         let run = burnin(case);
         let text = run.all.replace(&folder.path().display().to_string(), "TMP");
+        let text =
+            text.replace(&format!("+{}", option_env!("BURNIN_COMMIT").unwrap_or("unknown")), "+COMMIT");
         shown.push_str(
             &format!("$ burnin {}\n{}\nexit code {}\n\n", case.join(" "), text.trim_end(), run.code)
                 .replace(&folder.path().display().to_string(), "TMP"),

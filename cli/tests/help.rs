@@ -21,7 +21,7 @@ fn help_of_the_program() {
 
 #[test]
 fn help_of_each_verb() {
-    for verb in ["run", "sweep", "replay", "meta", "scenario", "doctor"] {
+    for verb in ["run", "sweep", "replay", "meta", "scenario", "zoo", "doctor"] {
         insta::assert_snapshot!(verb, help(&[verb]));
     }
     for verb in ["lint", "list", "schema", "resolve"] {
@@ -36,6 +36,7 @@ fn every_flag_has_an_environment_variable() {
         &["sweep"],
         &["replay"],
         &["meta"],
+        &["zoo"],
         &["doctor"],
         &["scenario", "list"],
         &["scenario", "resolve"],

@@ -25,13 +25,26 @@ fn json(text: &str) -> Value {
 fn every_class_of_outcome_has_its_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     for (seed, code) in [("1", 0), ("13", 10), ("14", 11), ("15", 12), ("16", 12), ("17", 14)] {
-        let run = in_folder(folder.path(), &["run", KILL_LOOP, "--seed", seed, "--wall-limit", "2s"]);
+        let run = in_folder(folder.path(), &["run", KILL_LOOP, "--seed", seed, "--run-limit", "2s"]);
         assert_eq!(run.code, code, "seed {seed}: {}", run.all);
         assert!(
             run.err.starts_with(&format!("burnin: seed={seed} scenario=kill-loop build=")),
             "{}",
             run.err
         );
+    }
+}
+
+#[test]
+fn the_limit_of_a_run_is_what_it_works_or_how_long_it_does_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    for (seed, code, says) in [
+        ("17", 14, "the run did nothing for 1s (--run-limit)"),
+        ("19", 14, "the run took longer than 1s of CPU time (--run-limit)"),
+        ("21", 0, ""),
+    ] {
+        let run = in_folder(folder.path(), &["run", KILL_LOOP, "--seed", seed, "--run-limit", "1s"]);
+        assert!(run.code == code && run.all.contains(says), "seed {seed}: {}", run.all);
     }
 }
 
@@ -110,6 +123,25 @@ fn a_sweep_that_passes_leaves_no_run_directory() {
     let run = in_folder(folder.path(), &["sweep", KILL_LOOP, "--seeds", "0..10"]);
     assert_eq!(run.code, 0, "{}", run.all);
     assert!(!folder.path().join("kill-loop").exists());
+}
+
+#[test]
+fn without_a_scenario_the_one_in_the_program_is_swept_in_any_directory() {
+    let folder = tempfile::tempdir().unwrap();
+    let sweep = |arguments: &[&str]| {
+        let mut command = command(&[arguments, &["--format", "json", "--report", "runs"]].concat());
+        finished(command.current_dir(folder.path()).output().unwrap())
+    };
+    let run = sweep(&["sweep", "--seeds", "13", "--set", "run.duration=5s"]);
+    assert!(run.err.starts_with("burnin: seed=0..13 scenario=replicated-cluster build="), "{}", run.err);
+    // The scripted runs cut no log, which this scenario asks for.
+    assert_eq!(run.code, 15, "{}", run.all);
+    assert_eq!(json(&run.out)["scenarios"]["replicated-cluster"]["totals"]["runs"], 13);
+
+    let run = sweep(&["run", "replicated-cluster", "--seed", "13"]);
+    assert_eq!(run.code, 10, "{}", run.all);
+    assert_eq!(json(&run.out)["reproduce"], "burnin replay replicated-cluster@13");
+    assert_eq!(sweep(&["replay", "replicated-cluster@13"]).code, 10);
 }
 
 #[test]
@@ -229,7 +261,7 @@ fn a_time_limit_ends_a_sweep_without_an_end() {
     let folder = tempfile::tempdir().unwrap();
     let run = in_folder(
         folder.path(),
-        &["sweep", KILL_LOOP, "--for", "300ms", "-j", "1", "--wall-limit", "5s", "--fail-fast"],
+        &["sweep", KILL_LOOP, "--for", "300ms", "-j", "1", "--run-limit", "5s", "--fail-fast"],
     );
     assert!([0, 10].contains(&run.code), "{}", run.all);
 }
@@ -257,7 +289,7 @@ fn flags_come_from_the_environment_as_well() {
 fn scenarios_are_listed_linted_and_described() {
     let run = burnin(&["scenario", "list", "--format", "json", "--tag", "smoke"]);
     assert_eq!(run.code, 0, "{}", run.all);
-    assert_eq!(json(&run.out).as_array().unwrap().len(), 10);
+    assert_eq!(json(&run.out).as_array().unwrap().len(), 11);
     let run = burnin(&["scenario", "lint", "scenarios"]);
     assert_eq!(run.code, 0, "{}", run.all);
     let run = burnin(&["scenario", "schema"]);

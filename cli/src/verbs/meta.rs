@@ -6,6 +6,7 @@ use crate::audit::{self, Divergence};
 use crate::exec::Job;
 use crate::interrupt::{Interrupts, runtime};
 use crate::output::{Output, Stop};
+use crate::place::Chosen;
 use crate::pool::Worker;
 use crate::progress::Progress;
 use crate::select;
@@ -54,7 +55,7 @@ pub fn meta(args: &MetaArgs, output: &Output) -> Result<ExitCode, Stop> {
     let mut trials = args.seeds.iter().flat_map(|seed| {
         selected.iter().map(move |one| (one, seed)).map(|(one, seed)| Trial {
             job: Job::new(one.scenario.resolve(seed)),
-            reproduce: reproduce(&one.path, seed, &overrides, true),
+            reproduce: reproduce(&one.path, seed, &overrides, true, &Chosen::Sim),
         })
     });
     let total = args.seeds.count() * selected.len() as u64;
@@ -63,14 +64,14 @@ pub fn meta(args: &MetaArgs, output: &Output) -> Result<ExitCode, Stop> {
         let mut interrupts = Interrupts::new()?;
         let mut progress = Progress::new(output, "seeds, each twice");
         let mut free: Vec<[Worker; 2]> =
-            (0..jobs).map(|_| [(); 2].map(|()| Worker::new(args.limits.wall_limit))).collect();
+            (0..jobs).map(|_| [(); 2].map(|()| Worker::new(args.limits.run_limit))).collect();
         let mut running = JoinSet::new();
         let mut report = MetaReport::default();
         let mut simulated = 0;
         loop {
             while let Some(workers) = free.pop() {
                 let Some(trial) = trials.next() else { break };
-                running.spawn(twice(workers, trial, args.limits.wall_limit));
+                running.spawn(twice(workers, trial, args.limits.run_limit));
             }
             let (workers, tried) = tokio::select! {
                 biased;
@@ -119,16 +120,12 @@ pub fn meta(args: &MetaArgs, output: &Output) -> Result<ExitCode, Stop> {
 }
 
 /// Runs a trial in both processes and compares.
-async fn twice(
-    mut workers: [Worker; 2],
-    trial: Trial,
-    wall_limit: Dur,
-) -> ([Worker; 2], Result<Tried, Stop>) {
-    let tried = compare(&mut workers, &trial, wall_limit).await;
+async fn twice(mut workers: [Worker; 2], trial: Trial, run_limit: Dur) -> ([Worker; 2], Result<Tried, Stop>) {
+    let tried = compare(&mut workers, &trial, run_limit).await;
     (workers, tried)
 }
 
-async fn compare(workers: &mut [Worker; 2], trial: &Trial, wall_limit: Dur) -> Result<Tried, Stop> {
+async fn compare(workers: &mut [Worker; 2], trial: &Trial, run_limit: Dur) -> Result<Tried, Stop> {
     let [first, second] = workers;
     let one = first.run(&trial.job).await?;
     let two = second.run(&trial.job).await?;
@@ -136,7 +133,7 @@ async fn compare(workers: &mut [Worker; 2], trial: &Trial, wall_limit: Dur) -> R
     if audit::same(&one, &two) {
         return Ok((events, sim_ns, None));
     }
-    let Divergence { event, within, lines } = audit::locate(&trial.job, &one, &two, wall_limit).await?;
+    let Divergence { event, within, lines } = audit::locate(&trial.job, &one, &two, run_limit).await?;
     let difference = Difference {
         scenario: trial.job.plan.scenario.clone(),
         seed: trial.job.plan.seed.0,

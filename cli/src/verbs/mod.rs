@@ -8,7 +8,9 @@ pub mod run;
 pub mod scenario;
 pub mod sweep;
 pub mod task;
+pub mod zoo;
 
+use crate::place::Chosen;
 use crate::select::Selected;
 use burnin_report::Build;
 use burnin_scenario::{Plan, Seed};
@@ -29,9 +31,21 @@ pub fn names(selected: &[Selected]) -> String {
     }
 }
 
-/// The command that repeats a run, as it can be pasted into a shell.
-pub fn reproduce(path: &Path, seed: Seed, overrides: &[(String, String)], armed: bool) -> String {
-    let mut command = format!("burnin replay {}", quoted(&format!("{}@{seed}", path.display())));
+/// The command that repeats a run, as it can be pasted into a shell. On real processes it is the same plan once
+/// more, and what comes of it may differ.
+pub fn reproduce(
+    path: &Path,
+    seed: Seed,
+    overrides: &[(String, String)],
+    armed: bool,
+    chosen: &Chosen,
+) -> String {
+    let mut command = match chosen {
+        Chosen::Sim => format!("burnin replay {}", quoted(&format!("{}@{seed}", path.display()))),
+        Chosen::Process(_) => {
+            format!("burnin run {} --seed {seed} --target process", quoted(&path.display().to_string()))
+        }
+    };
     for (key, value) in overrides {
         command.push_str(&format!(" --set {}", quoted(&format!("{key}={value}"))));
     }
@@ -77,11 +91,20 @@ pub mod tests {
     #[test]
     fn the_reproduce_command_survives_a_shell() {
         let path = Path::new("scenarios/smoke/kill-loop.toml");
-        assert_eq!(reproduce(path, Seed(7), &[], true), "burnin replay scenarios/smoke/kill-loop.toml@7");
+        let sim = Chosen::Sim;
+        assert_eq!(
+            reproduce(path, Seed(7), &[], true, &sim),
+            "burnin replay scenarios/smoke/kill-loop.toml@7"
+        );
         let overrides = [("fault.kill.every".to_owned(), "{ mean = \"1s\" }".to_owned())];
         assert_eq!(
-            reproduce(Path::new("a b.toml"), Seed(7), &overrides, false),
+            reproduce(Path::new("a b.toml"), Seed(7), &overrides, false, &sim),
             "burnin replay 'a b.toml@7' --set 'fault.kill.every={ mean = \"1s\" }' --unarmed"
+        );
+        let process = Chosen::Process("burnin-broker".into());
+        assert_eq!(
+            reproduce(path, Seed(7), &[], true, &process),
+            "burnin run scenarios/smoke/kill-loop.toml --seed 7 --target process"
         );
     }
 }

@@ -4,10 +4,11 @@
 use crate::args::SweepArgs;
 use crate::exec::Job;
 use crate::output::Output;
+use crate::place::Chosen;
 use crate::select::Selected;
 use crate::verbs::reproduce;
 use crate::verbs::task::{Task, unarmed_name};
-use burnin_report::{Expectation, RunReport, SweepReport};
+use burnin_report::{Expectation, RunReport, SweepReport, Target};
 use burnin_scenario::{CheckKind, Dur, Scenario, Seeds, Shard};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,7 +26,8 @@ pub struct Queue {
     /// One in so many passing runs is run again; 0: none.
     audit_every: u64,
     overrides: Vec<(String, String)>,
-    wall_limit: Dur,
+    chosen: Chosen,
+    run_limit: Dur,
     report: PathBuf,
     directories: Arc<AtomicUsize>,
     time_is_over: bool,
@@ -50,18 +52,28 @@ struct Track {
 impl Queue {
     /// The runs of these scenarios and seeds that belong to a shard: seeds are dealt out in turn, scenarios
     /// that plant a bug as a whole.
-    pub fn new(selected: Vec<Selected>, seeds: Seeds, shard: Shard, args: &SweepArgs) -> Queue {
+    pub fn new(
+        selected: Vec<Selected>,
+        seeds: Seeds,
+        shard: Shard,
+        chosen: Chosen,
+        args: &SweepArgs,
+    ) -> Queue {
         let tracks = selected.into_iter().enumerate().map(|(number, selected)| {
             let expect = selected.scenario.expect.clone();
-            let within = expect.as_ref().map(|expect| expect.within_seeds);
+            // Without the faults that bring a bug out it cannot be asked for.
+            let possible = can_all(&selected.scenario, &chosen);
+            let within = expect.as_ref().filter(|_| possible).map(|expect| expect.within_seeds);
             let elsewhere = within.is_some() && !shard.takes(number as u64);
-            let expectation = expect.filter(|expect| !expect.near_miss).map(|expect| Expectation {
-                anomaly: expect.anomaly,
-                checker: expect.checker,
-                within_seeds: expect.within_seeds,
-                found: 0,
-                first_seed: None,
-            });
+            let expectation =
+                expect.filter(|expect| !expect.near_miss && possible).map(|expect| Expectation {
+                    anomaly: expect.anomaly,
+                    checker: expect.checker,
+                    planted: expect.mutant.is_some(),
+                    within_seeds: expect.within_seeds,
+                    found: 0,
+                    first_seed: None,
+                });
             Track {
                 selected,
                 expectation,
@@ -72,7 +84,7 @@ impl Queue {
                 found: false,
             }
         });
-        let share = args.check_determinism.get();
+        let share = if chosen.target() == Target::Sim { args.check_determinism.get() } else { 0.0 };
         Queue {
             tracks: tracks.collect(),
             seeds,
@@ -80,7 +92,8 @@ impl Queue {
             turn: 0,
             audit_every: if share > 0.0 { (1.0 / share).round().max(1.0) as u64 } else { 0 },
             overrides: args.overrides.pairs(),
-            wall_limit: args.limits.wall_limit,
+            chosen,
+            run_limit: args.limits.run_limit,
             report: args.limits.report.clone(),
             directories: Arc::new(AtomicUsize::new(args.keep_failures)),
             time_is_over: false,
@@ -93,7 +106,8 @@ impl Queue {
         for track in self.tracks.iter().filter(|track| !track.over) {
             // A part of a sweep cannot know what happened in the others.
             let whole = self.shard.of == 1 || track.is_planted();
-            let must_happen = if whole { must_happen(&track.selected.scenario) } else { BTreeMap::new() };
+            let must_happen =
+                if whole { must_happen(&track.selected.scenario, &self.chosen) } else { BTreeMap::new() };
             report.expect(&track.selected.scenario.name, must_happen, track.expectation.clone());
         }
         report
@@ -116,10 +130,11 @@ impl Queue {
         let seed = track.seed(&self.seeds, seed_number);
         Task {
             job: Job::new(track.selected.scenario.resolve(seed)),
-            reproduce: reproduce(&track.selected.path, seed, &self.overrides, true),
+            chosen: self.chosen.clone(),
+            reproduce: reproduce(&track.selected.path, seed, &self.overrides, true, &self.chosen),
             expectation: track.expectation.clone(),
             audit: self.audit_every > 0 && (track.started - 1).is_multiple_of(self.audit_every),
-            wall_limit: self.wall_limit,
+            run_limit: self.run_limit,
             report: self.report.clone(),
             directories: self.directories.clone(),
         }
@@ -215,10 +230,32 @@ impl Track {
     }
 }
 
-/// The events that must happen over a sweep, and how often.
-fn must_happen(scenario: &Scenario) -> BTreeMap<String, u64> {
+/// Whether the target can apply every fault of the scenario, and plant its bug.
+fn can_all(scenario: &Scenario, chosen: &Chosen) -> bool {
+    match chosen {
+        Chosen::Sim => true,
+        Chosen::Process(_) => {
+            let plants = scenario.expect.as_ref().is_some_and(|expect| expect.mutant.is_some());
+            !plants && scenario.fault.iter().all(|fault| burnin_process::can(fault.kind.capability()))
+        }
+    }
+}
+
+/// The events that must happen over a sweep, and how often; without those that the target cannot see or do,
+/// which the runs' reports name.
+fn must_happen(scenario: &Scenario, chosen: &Chosen) -> BTreeMap<String, u64> {
+    let whole = can_all(scenario, chosen);
+    let possible = |event: &str| match (chosen, event.strip_prefix("fault:")) {
+        (Chosen::Sim, _) => true,
+        (Chosen::Process(_), None) => {
+            !burnin_process::white_box(event) && (whole || !burnin_process::takes_faults(event))
+        }
+        (Chosen::Process(_), Some(id)) => {
+            scenario.fault.iter().any(|fault| fault.id == id && burnin_process::can(fault.kind.capability()))
+        }
+    };
     let sometimes = scenario.check.iter().filter_map(|check| match &check.kind {
-        CheckKind::Sometimes { event, at_least } => Some((event.clone(), *at_least)),
+        CheckKind::Sometimes { event, at_least } if possible(event) => Some((event.clone(), *at_least)),
         _ => None,
     });
     sometimes.collect()

@@ -3,10 +3,11 @@
 use crate::args::ReplayArgs;
 use crate::exec::Job;
 use crate::output::{Output, Stop};
+use crate::place::Chosen;
 use crate::select;
 use crate::verbs::run::run_and_report;
 use crate::verbs::{banner, reproduce};
-use burnin_report::{Class, ExitCode, RunReport};
+use burnin_report::{Class, ExitCode, RunReport, Target};
 use burnin_scenario::{Plan, Seed};
 use std::path::{Path, PathBuf};
 
@@ -30,7 +31,7 @@ pub fn replay(args: &ReplayArgs, output: &Output) -> Result<ExitCode, Stop> {
     }
     output.insist(banner(&source.plan.seed.to_string(), &source.plan.scenario));
     let job = Job { armed: !args.unarmed, ..Job::new(source.plan) };
-    let report = run_and_report(job, source.reproduce, &args.limits, output)?;
+    let report = run_and_report(job, &Chosen::Sim, source.reproduce, &args.limits, output)?;
     match source.recorded {
         None => Ok(report.exit_code()),
         Some(recorded) => Ok(compare(&recorded, &report, output)),
@@ -50,7 +51,7 @@ fn find(args: &ReplayArgs, output: &Output) -> Result<Source, Stop> {
         let path = PathBuf::from(file);
         let overrides = args.overrides.pairs();
         let scenario = select::load(&path, &overrides, output)?;
-        let reproduce = reproduce(&path, seed, &overrides, !args.unarmed);
+        let reproduce = reproduce(&path, seed, &overrides, !args.unarmed, &Chosen::Sim);
         return Ok(Source { plan: scenario.resolve(seed), reproduce, recorded: None });
     }
     Err(Stop::usage(format!(
@@ -89,6 +90,8 @@ fn from_file(file: &Path, directory: &Path, args: &ReplayArgs, output: &Output) 
         }
         Err(_) => None,
     };
+    // What real processes did, the simulator cannot be compared with.
+    let recorded = recorded.filter(|recorded| recorded.target == Target::Sim);
     Ok(Source { plan, reproduce: format!("burnin replay {}", file.display()), recorded })
 }
 

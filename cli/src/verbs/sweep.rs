@@ -3,6 +3,7 @@
 use crate::args::SweepArgs;
 use crate::interrupt::{Interrupts, runtime};
 use crate::output::{Output, Stop};
+use crate::place::Chosen;
 use crate::pool::Worker;
 use crate::progress::Progress;
 use crate::run_dir;
@@ -10,7 +11,7 @@ use crate::select;
 use crate::verbs::queue::Queue;
 use crate::verbs::task::{Finished, Task};
 use crate::verbs::{banner, names};
-use burnin_report::{Class, ExitCode, RunReport, SweepReport, failure_block, sweep_summary};
+use burnin_report::{ExitCode, RunReport, SweepReport, failure_block, sweep_summary};
 use burnin_scenario::Seeds;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -27,6 +28,7 @@ pub fn cores() -> usize {
 
 /// See the module.
 pub fn sweep(args: &SweepArgs, output: &Output) -> Result<ExitCode, Stop> {
+    let chosen = Chosen::of(&args.target)?;
     let overrides = args.overrides.pairs();
     let selected = select::scenarios(&args.scenarios, &args.tag, &overrides, output)?;
     let shard = select::shard(args.shard, |name| std::env::var(name).ok())?;
@@ -38,7 +40,7 @@ pub fn sweep(args: &SweepArgs, output: &Output) -> Result<ExitCode, Stop> {
     let endless = args.seeds.is_none() && args.time.is_some();
     output.insist(banner(&if endless { "0..".to_owned() } else { seeds.to_string() }, &names(&selected)));
 
-    let queue = Queue::new(selected, seeds, shard, args);
+    let queue = Queue::new(selected, seeds, shard, chosen, args);
     if queue.total() == Some(0) {
         let message = format!("shard {shard} has no seeds: there are fewer seeds than parts");
         return Err(Stop { code: ExitCode::Nothing, message });
@@ -83,7 +85,7 @@ struct Sweep<'a> {
 impl Sweep<'_> {
     async fn run(mut self, jobs: usize, args: &SweepArgs) -> Result<(SweepReport, Option<ExitCode>), Stop> {
         let mut interrupts = Interrupts::new()?;
-        let mut free: Vec<Worker> = (0..jobs).map(|_| Worker::new(args.limits.wall_limit)).collect();
+        let mut free: Vec<Worker> = (0..jobs).map(|_| Worker::new(args.limits.run_limit)).collect();
         let mut running = JoinSet::new();
         let deadline =
             tokio::time::sleep(args.time.map_or(Duration::from_secs(u64::from(u32::MAX)), |time| time.std()));
@@ -157,10 +159,9 @@ impl Sweep<'_> {
 
     /// Whether the report took this run for a failure.
     fn counts_as_failure(&self, run: &RunReport) -> bool {
-        let class = run.effective_class();
-        let negative =
-            self.report.scenarios.get(&run.scenario).is_some_and(|totals| totals.expectation.is_some());
-        class != Class::Pass && !(negative && matches!(class, Class::Safety | Class::Liveness))
+        let expectation =
+            self.report.scenarios.get(&run.scenario).and_then(|totals| totals.expectation.as_ref());
+        !run.effective_class().is_fine() && !expectation.is_some_and(|expectation| expectation.covers(run))
     }
 
     /// Prints the block of a failure when it is the first of its kind.

@@ -3,10 +3,12 @@
 //! share of the runs that passed is run again as well.
 
 use crate::audit;
-use crate::exec::{Job, Outcome};
+use crate::exec::{Job, Outcome, Place};
 use crate::output::Stop;
+use crate::place::Chosen;
 use crate::pool::{Worker, run_fresh};
 use crate::run_dir::RunDir;
+use crate::work_dir::WorkDir;
 use burnin_report::{Class, Expectation, RunReport};
 use burnin_scenario::Dur;
 use std::path::PathBuf;
@@ -18,6 +20,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub struct Task {
     /// What to run.
     pub job: Job,
+    /// Where to run it.
+    pub chosen: Chosen,
     /// The command that repeats it.
     pub reproduce: String,
     /// What the planted bug must cause, if there is one.
@@ -25,7 +29,7 @@ pub struct Task {
     /// Whether it is run again although it passed.
     pub audit: bool,
     /// How long one run may take.
-    pub wall_limit: Dur,
+    pub run_limit: Dur,
     /// Where run directories go.
     pub report: PathBuf,
     /// How many more run directories may be made.
@@ -49,6 +53,10 @@ pub fn unarmed_name(scenario: &str) -> String {
 impl Task {
     /// Does it all.
     pub async fn run(&self, worker: &mut Worker) -> Result<Finished, Stop> {
+        let (place, work) = self.chosen.place(&self.report)?;
+        if let Some(work) = work {
+            return self.on_processes(worker, place, work).await;
+        }
         let outcome = worker.run(&self.job).await?;
         let met = self.expectation.as_ref().is_some_and(|expectation| expectation.meets(&outcome.report));
         let planted = self.job.plan.expect.as_ref().is_some_and(|expect| expect.mutant.is_some());
@@ -57,10 +65,23 @@ impl Task {
         Ok(Finished { report, twin })
     }
 
+    /// Real processes cannot be asked for the same run again; what they wrote is kept instead when they failed.
+    async fn on_processes(&self, worker: &mut Worker, place: Place, work: WorkDir) -> Result<Finished, Stop> {
+        let mut report = worker.run(&Job { place, ..self.job.clone() }).await?.report;
+        report.reproduce = self.reproduce.clone();
+        if !report.class.is_fine() && self.expectation.is_none() && self.may_make_directory() {
+            let directory = RunDir::create(&self.report, &self.job.plan)?;
+            work.keep_in(directory.path());
+            report.directory = Some(directory.path().display().to_string());
+            directory.finish(&report)?;
+        }
+        Ok(Finished { report, twin: None })
+    }
+
     /// The same plan without the bug: what the bug caused must not happen.
     async fn without_bug(&self) -> Result<RunReport, Stop> {
         let job = Job { armed: false, ..self.job.clone() };
-        let outcome = run_fresh(&job, self.wall_limit).await?;
+        let outcome = run_fresh(&job, self.run_limit).await?;
         let reproduce = format!("{} --unarmed", self.reproduce);
         let mut report = self.report_on(&job, outcome, false, &reproduce).await?;
         report.scenario = unarmed_name(&report.scenario);
@@ -85,7 +106,7 @@ impl Task {
         let mut replay = None;
         if (failed && !expected) || audit {
             let job = Job { log: directory.as_ref().map(RunDir::log), ..job.clone() };
-            replay = Some(audit::verify(&job, &outcome, self.wall_limit).await?);
+            replay = Some(audit::verify(&job, &outcome, self.run_limit).await?);
         }
         let mut report = outcome.report;
         report.verified = replay.filter(|replay| failed || !replay.same);

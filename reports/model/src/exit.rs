@@ -6,7 +6,7 @@
 //! | 1 | internal error of burnin | retry once |
 //! | 2 | usage, scenario or configuration error | fail |
 //! | 3 | environment: an agent, cluster, port or disk was not available; nothing was proven | retry |
-//! | 4 | nothing ran, or what ran checked nothing | fail |
+//! | 4 | nothing ran (also: the target can do nothing of it), or what ran checked nothing | fail |
 //! | 10 | safety violated | fail, no retry |
 //! | 11 | liveness violated | fail, no retry |
 //! | 12 | crash: panic or assert in the system under test | fail, no retry |
@@ -42,6 +42,8 @@ pub enum Class {
     Performance,
     /// Nothing was checked.
     Vacuous,
+    /// The target cannot do what the run is about: it was not begun.
+    Skipped,
     /// Something that the run needs was not there.
     Environment,
     /// A bug of burnin itself.
@@ -61,9 +63,15 @@ impl Class {
             Class::Coverage => "coverage",
             Class::Performance => "performance",
             Class::Vacuous => "vacuous",
+            Class::Skipped => "skipped",
             Class::Environment => "environment",
             Class::Internal => "internal",
         }
+    }
+
+    /// Whether there is nothing to look into.
+    pub fn is_fine(self) -> bool {
+        matches!(self, Class::Pass | Class::Skipped)
     }
 
     /// The exit code of a single run of this class.
@@ -77,7 +85,7 @@ impl Class {
             Class::Unknown => ExitCode::Unknown,
             Class::Coverage => ExitCode::Coverage,
             Class::Performance => ExitCode::Performance,
-            Class::Vacuous => ExitCode::Nothing,
+            Class::Vacuous | Class::Skipped => ExitCode::Nothing,
             Class::Environment => ExitCode::Environment,
             Class::Internal => ExitCode::Internal,
         }

@@ -2,8 +2,8 @@
 //! command that repeats it last, and behind it one line for machines.
 
 use crate::exit::Class;
-use crate::run::{FaultLine, RunReport};
-use crate::text::{Paint, plural, seconds};
+use crate::run::{FaultLine, RunReport, Target};
+use crate::text::{Paint, lacks, plural, seconds};
 use crate::wrap::{WIDTH, rule, wrap};
 use std::fmt::Write;
 
@@ -39,18 +39,16 @@ pub fn failure_block(run: &RunReport, paint: Paint) -> String {
         run.faults.len(),
     );
     line(&field("seed", &format!("{:<14} {shape}", run.seed)));
-    line(&field(
-        "ran",
-        &format!("{} simulated, {} steps, trace hash {}", seconds(run.sim_ns), run.events, run.trace_hash),
-    ));
+    line(&field("ran", &ran(run)));
     line(&field("verified", &verified(run)));
     if class != Class::NonDeterminism {
         faults(run, &mut line);
     }
     line("");
-    for (index, skipped) in run.skipped.iter().take(2).enumerate() {
+    let lacks = run.lacking.iter().map(|lacking| lacks(run, lacking));
+    for (index, skipped) in lacks.chain(run.skipped.iter().cloned()).take(2).enumerate() {
         let name = if index == 0 { "skipped" } else { "" };
-        wrap(skipped, WIDTH - 12, 1).iter().for_each(|text| line(&field(name, text)));
+        wrap(&skipped, WIDTH - 12, 1).iter().for_each(|text| line(&field(name, text)));
     }
     if let Some(directory) = &run.directory {
         line(&field("report", directory));
@@ -115,8 +113,20 @@ fn more(run: &RunReport) -> String {
     format!("and {}{kinds}", plural(run.violations_found - 1, "more violation"))
 }
 
+fn ran(run: &RunReport) -> String {
+    match run.target {
+        Target::Sim => {
+            format!("{} simulated, {} steps, trace hash {}", seconds(run.sim_ns), run.events, run.trace_hash)
+        }
+        Target::Process => format!("{} on real processes", seconds(run.wall_ns)),
+    }
+}
+
 fn verified(run: &RunReport) -> String {
     match &run.verified {
+        None if run.target == Target::Process => {
+            "not replayed: real processes do not repeat a run".to_string()
+        }
         None => "not replayed".to_string(),
         Some(replay) if replay.same => {
             format!("replayed in a fresh process: trace hash {} = {}", run.trace_hash, replay.trace_hash)

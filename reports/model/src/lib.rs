@@ -16,6 +16,6 @@ pub use build::Build;
 pub use cluster::{Failure, SEEDS_MAX, SeedOf};
 pub use exit::{Class, ExitCode};
 pub use failure::{BLOCK_LINES_MAX, failure_block};
-pub use run::{Crash, FaultLine, ReadError, Replay, RunReport, SCHEMA, Violation};
+pub use run::{Crash, FaultLine, Lacking, ReadError, Replay, RunReport, SCHEMA, Target, Violation};
 pub use sweep::{Expectation, ScenarioTotals, SweepReport, Totals};
 pub use text::{Paint, duration, run_summary, sweep_summary};

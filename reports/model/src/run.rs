@@ -19,6 +19,9 @@ pub struct RunReport {
     pub scenario: String,
     /// The seed.
     pub seed: u64,
+    /// On what it ran.
+    #[serde(default)]
+    pub target: Target,
     /// How it ended.
     pub class: Class,
     /// The name of the first violation's anomaly, if any.
@@ -58,6 +61,9 @@ pub struct RunReport {
     pub faults: Vec<FaultLine>,
     /// What could not be judged or was not done, and why.
     pub skipped: Vec<String>,
+    /// What the target cannot do, and what was left out because of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacking: Vec<Lacking>,
     /// The second run of a failure, in a fresh process.
     pub verified: Option<Replay>,
     /// The command that repeats this run.
@@ -66,6 +72,36 @@ pub struct RunReport {
     pub directory: Option<String>,
     /// Which build it was.
     pub build: Build,
+}
+
+/// On what a run ran.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// The simulated cluster.
+    #[default]
+    Sim,
+    /// Real broker processes on this machine.
+    Process,
+}
+
+impl Target {
+    /// Its name, as `--target` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Target::Sim => "sim",
+            Target::Process => "process",
+        }
+    }
+}
+
+/// A capability that the target lacks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lacking {
+    /// Its name in scenarios: `net`, `power`, ...
+    pub capability: String,
+    /// The faults and checks that were left out.
+    pub skipped: Vec<String>,
 }
 
 /// A broken promise.

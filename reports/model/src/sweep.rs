@@ -69,6 +69,9 @@ pub struct ScenarioTotals {
     pub happened: BTreeMap<String, u64>,
     /// How often it must: by event.
     pub must_happen: BTreeMap<String, u64>,
+    /// What the target lacks, and in how many runs something was left out because of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lacking: BTreeMap<String, u64>,
     /// What it must find, when it is a negative one.
     pub expectation: Option<Expectation>,
 }
@@ -80,6 +83,9 @@ pub struct Expectation {
     pub anomaly: Option<String>,
     /// The checker, any when `None`.
     pub checker: Option<String>,
+    /// Whether a bug is planted.
+    #[serde(default)]
+    pub planted: bool,
     /// Within how many seeds.
     pub within_seeds: u64,
     /// In how many runs it was found.
@@ -89,6 +95,16 @@ pub struct Expectation {
 }
 
 impl Expectation {
+    /// Whether a run that went wrong is no failure here, whether or not it is what was looked for: the bug shows in other
+    /// ways as well. Where one is planted, the broker may notice by itself before any checker does, and panic.
+    pub fn covers(&self, run: &RunReport) -> bool {
+        match run.effective_class() {
+            Class::Safety | Class::Liveness => true,
+            Class::Crash => self.planted && run.anomaly.as_deref() == Some("panic"),
+            _ => false,
+        }
+    }
+
     /// Whether a violation of this run is the expected one.
     pub fn meets(&self, run: &RunReport) -> bool {
         let same = |want: &Option<String>, have: &str| want.as_deref().is_none_or(|want| want == have);
@@ -109,6 +125,11 @@ impl ScenarioTotals {
         })
     }
 
+    /// Whether the target could do nothing of it: no run was begun.
+    pub fn is_skipped(&self) -> bool {
+        self.totals.runs > 0 && self.of_class(Class::Skipped) == self.totals.runs
+    }
+
     /// Runs of this class.
     pub fn of_class(&self, class: Class) -> u64 {
         self.classes.get(class.name()).copied().unwrap_or(0)
@@ -121,6 +142,9 @@ impl ScenarioTotals {
         }
         for (event, count) in other.happened {
             *self.happened.entry(event).or_default() += count;
+        }
+        for (capability, runs) in other.lacking {
+            *self.lacking.entry(capability).or_default() += runs;
         }
         for (event, least) in other.must_happen {
             let entry = self.must_happen.entry(event).or_default();
@@ -192,12 +216,15 @@ impl SweepReport {
         for (event, count) in &run.happened {
             *totals.happened.entry(event.clone()).or_default() += count;
         }
-        let negative = totals.expectation.is_some();
+        for lacking in &run.lacking {
+            *totals.lacking.entry(lacking.capability.clone()).or_default() += 1;
+        }
+        let meant = totals.expectation.as_ref().is_some_and(|expectation| expectation.covers(run));
         if let Some(expectation) = totals.expectation.as_mut().filter(|expectation| expectation.meets(run)) {
             expectation.found += 1;
             expectation.first_seed = Some(expectation.first_seed.map_or(run.seed, |seed| seed.min(run.seed)));
         }
-        if class != Class::Pass && !(negative && matches!(class, Class::Safety | Class::Liveness)) {
+        if !class.is_fine() && !meant {
             self.add_failure(Failure::of(run));
         }
         if !self.builds.contains(&run.build) {
@@ -248,18 +275,27 @@ impl SweepReport {
     pub fn not_found(&self) -> impl Iterator<Item = (&str, &Expectation)> {
         self.scenarios.iter().filter_map(|(name, scenario)| {
             let expectation = scenario.expectation.as_ref().filter(|expectation| expectation.found == 0)?;
+            if scenario.is_skipped() {
+                return None;
+            }
             Some((name.as_str(), expectation))
         })
     }
 
-    /// The exit code of the sweep. A sweep without a run, or whose runs all checked nothing, fails.
+    /// The exit code of the sweep. A sweep without a run, or whose runs were all skipped or checked nothing, fails.
     pub fn exit_code(&self) -> ExitCode {
         if self.totals().runs == 0 {
             let interrupted = if self.interrupted { ExitCode::Interrupted } else { ExitCode::Nothing };
             return ExitCode::worst([interrupted]);
         }
+        if self.scenarios.values().all(ScenarioTotals::is_skipped) {
+            return ExitCode::Nothing;
+        }
         let failures = self.failures.iter().map(|failure| failure.class.exit_code());
-        let missed = self.scenarios.values().any(|scenario| scenario.missed().next().is_some());
+        let missed = self
+            .scenarios
+            .values()
+            .any(|scenario| !scenario.is_skipped() && scenario.missed().next().is_some());
         let coverage = missed || self.not_found().next().is_some();
         let coverage = (coverage && !self.interrupted).then_some(ExitCode::Coverage);
         let interrupted = self.interrupted.then_some(ExitCode::Interrupted);

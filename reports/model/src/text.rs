@@ -1,7 +1,7 @@
 //! Reports as text for a terminal.
 
 use crate::exit::{Class, ExitCode};
-use crate::run::RunReport;
+use crate::run::{Lacking, RunReport, Target};
 use crate::sweep::{ScenarioTotals, SweepReport, Totals};
 use crate::wrap::{WIDTH, wrap};
 
@@ -90,6 +90,7 @@ pub fn run_summary(run: &RunReport, paint: Paint) -> String {
     let class = run.effective_class();
     let head = match class {
         Class::Pass => paint.good("passed"),
+        Class::Skipped => paint.strong("skipped"),
         class => paint.bad(&format!("failed ({class})")),
     };
     let checked: Vec<String> =
@@ -103,22 +104,34 @@ pub fn run_summary(run: &RunReport, paint: Paint) -> String {
     };
     field("verdict", &run.verdict);
     field("checked", &checked.join(" · "));
-    field(
-        "ran",
-        &format!(
-            "{} simulated in {} ({} times real time) · {} requests · {} records · {} steps",
+    field("ran", &ran(run));
+    field("faults", &format!("{} of {} fired", run.fired_count(), run.faults.len()));
+    run.lacking.iter().for_each(|lacking| field("skipped", &lacks(run, lacking)));
+    run.skipped.iter().for_each(|skipped| field("skipped", skipped));
+    if run.target == Target::Sim {
+        field("trace", &run.trace_hash);
+    }
+    out
+}
+
+/// What a run did, and what it took.
+fn ran(run: &RunReport) -> String {
+    let work = format!("{} requests · {} records", count(run.requests), count(run.records));
+    match run.target {
+        Target::Sim => format!(
+            "{} simulated in {} ({} times real time) · {work} · {} steps",
             duration(run.sim_ns),
             duration(run.wall_ns),
             ratio(run.sim_ns, run.wall_ns),
-            count(run.requests),
-            count(run.records),
             count(run.events)
         ),
-    );
-    field("faults", &format!("{} of {} fired", run.fired_count(), run.faults.len()));
-    run.skipped.iter().for_each(|skipped| field("skipped", skipped));
-    field("trace", &run.trace_hash);
-    out
+        Target::Process => format!("{} on real processes · {work}", duration(run.wall_ns)),
+    }
+}
+
+/// What was left out because the target cannot do it.
+pub(crate) fn lacks(run: &RunReport, lacking: &Lacking) -> String {
+    format!("target {} lacks `{}`: {}", run.target.name(), lacking.capability, lacking.skipped.join(", "))
 }
 
 /// A sweep: each scenario on a line, then each distinct failure, then what it cost.
@@ -127,7 +140,11 @@ pub fn sweep_summary(sweep: &SweepReport, paint: Paint) -> String {
     let width = sweep.scenarios.keys().map(|name| name.chars().count()).max().unwrap_or(0).max(8);
     for (name, scenario) in &sweep.scenarios {
         let (good, text) = scenario_line(scenario);
-        let mark = if good { paint.good("ok  ") } else { paint.bad("FAIL") };
+        let mark = match good {
+            _ if scenario.is_skipped() => paint.strong("skip"),
+            true => paint.good("ok  "),
+            false => paint.bad("FAIL"),
+        };
         out.push_str(&format!("{mark} {name:<width$}  {text}\n"));
     }
     if !sweep.failures.is_empty() {
@@ -159,6 +176,9 @@ pub fn sweep_summary(sweep: &SweepReport, paint: Paint) -> String {
 
 fn scenario_line(scenario: &ScenarioTotals) -> (bool, String) {
     let runs = plural(scenario.totals.runs, "run");
+    if scenario.is_skipped() {
+        return (true, format!("{runs}, all skipped: {}", lacks_what(scenario)));
+    }
     let classes: Vec<String> = scenario
         .classes
         .iter()
@@ -169,7 +189,8 @@ fn scenario_line(scenario: &ScenarioTotals) -> (bool, String) {
     let mut good = true;
     match &scenario.expectation {
         None => {
-            good &= classes.is_empty();
+            good &=
+                scenario.of_class(Class::Pass) + scenario.of_class(Class::Skipped) == scenario.totals.runs;
             parts.extend(classes);
         }
         Some(expectation) => {
@@ -184,6 +205,9 @@ fn scenario_line(scenario: &ScenarioTotals) -> (bool, String) {
             });
         }
     }
+    if !scenario.lacking.is_empty() {
+        parts.push(lacks_what(scenario));
+    }
     for (event, count, least) in scenario.missed() {
         good = false;
         parts.push(format!("{event} happened {count} times, must {least}"));
@@ -191,19 +215,29 @@ fn scenario_line(scenario: &ScenarioTotals) -> (bool, String) {
     (good, parts.join(" · "))
 }
 
+fn lacks_what(scenario: &ScenarioTotals) -> String {
+    let names: Vec<String> = scenario.lacking.keys().map(|name| format!("`{name}`")).collect();
+    format!("the target lacks {}", names.join(", "))
+}
+
 fn cost(totals: &Totals, wall_ns: u64) -> String {
+    let runs = format!("{} in {}", plural(totals.runs, "run"), duration(wall_ns));
+    let done = format!(
+        "{} faults fired · {} records acknowledged · {} facts checked",
+        count(totals.faults),
+        count(totals.records),
+        count(totals.checked)
+    );
+    if totals.sim_ns == 0 {
+        // Nothing was simulated.
+        return format!("{runs}\n{done} · {} requests\n", count(totals.requests));
+    }
     format!(
-        "{} in {} ({} runs/s) · {} simulated · {} sim-s/CPU-s · {} requests/CPU-s\n{} faults fired · {} records \
-         acknowledged · {} facts checked · {} steps\n",
-        plural(totals.runs, "run"),
-        duration(wall_ns),
+        "{runs} ({} runs/s) · {} simulated · {} sim-s/CPU-s · {} requests/CPU-s\n{done} · {} steps\n",
         per_second(totals.runs, wall_ns),
         duration(totals.sim_ns),
         ratio(totals.sim_ns, totals.cpu_ns),
         per_second(totals.requests, totals.cpu_ns),
-        count(totals.faults),
-        count(totals.records),
-        count(totals.checked),
         count(totals.events),
     )
 }

@@ -2,7 +2,7 @@
 
 use burnin_report::{
     BLOCK_LINES_MAX, Build, Class, Crash, ExitCode, Expectation, FaultLine, Paint, Replay, RunReport, SCHEMA,
-    SweepReport, Violation, failure_block, run_summary, sweep_summary,
+    SweepReport, Target, Violation, failure_block, run_summary, sweep_summary,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -23,6 +23,7 @@ fn passed(scenario: &str, seed: u64) -> RunReport {
         schema: SCHEMA,
         scenario: scenario.into(),
         seed,
+        target: Target::Sim,
         class: Class::Pass,
         anomaly: None,
         verdict: "all checks held".into(),
@@ -46,6 +47,7 @@ fn passed(scenario: &str, seed: u64) -> RunReport {
             fault(48_000, Some(100), "process.kill", "broker 1", false),
         ],
         skipped: vec![],
+        lacking: vec![],
         verified: None,
         reproduce: format!("burnin run scenarios/smoke/{scenario}.toml --seed {seed}"),
         directory: None,
@@ -168,7 +170,7 @@ fn sweep() -> SweepReport {
     sweep.expect("kill-loop", [("recovered-unclean".to_string(), 100)].into(), None);
     let negative = |anomaly: &str| {
         let (anomaly, checker) = (Some(anomaly.to_string()), None);
-        Some(Expectation { anomaly, checker, within_seeds: 20, found: 0, first_seed: None })
+        Some(Expectation { anomaly, checker, planted: false, within_seeds: 20, found: 0, first_seed: None })
     };
     sweep.expect("s01-ack-before-fsync", BTreeMap::new(), negative("lost-write"));
     sweep.expect("s15-index-off-by-one", BTreeMap::new(), negative("poll-skip"));
@@ -200,24 +202,30 @@ fn summary_of_a_sweep() {
 
 #[test]
 fn negative_scenario_passes_when_caught_and_fails_the_sweep_when_not() {
-    let run_with = |runs: Vec<RunReport>| {
+    let run_with = |planted: bool, runs: Vec<RunReport>| {
         let mut sweep = SweepReport::new();
         let (anomaly, checker) = (Some("lost-write".to_string()), Some("B2".to_string()));
-        let expectation = Expectation { anomaly, checker, within_seeds: 20, found: 0, first_seed: None };
+        let expectation =
+            Expectation { anomaly, checker, planted, within_seeds: 20, found: 0, first_seed: None };
         sweep.expect("s01", BTreeMap::new(), Some(expectation));
         runs.iter().for_each(|run| sweep.add(run));
         sweep.exit_code()
     };
-    assert_eq!(run_with(vec![passed("s01", 1), lost_write("s01", 2)]), ExitCode::Pass);
-    assert_eq!(run_with(vec![passed("s01", 1)]), ExitCode::Coverage);
-    assert_eq!(run_with(vec![]), ExitCode::Nothing);
+    assert_eq!(run_with(false, vec![passed("s01", 1), lost_write("s01", 2)]), ExitCode::Pass);
+    assert_eq!(run_with(false, vec![passed("s01", 1)]), ExitCode::Coverage);
+    assert_eq!(run_with(false, vec![]), ExitCode::Nothing);
     let mut crash = passed("s01", 3);
     crash.class = Class::Crash;
-    assert_eq!(run_with(vec![lost_write("s01", 2), crash]), ExitCode::Crash);
+    assert_eq!(run_with(true, vec![lost_write("s01", 2), crash.clone()]), ExitCode::Crash, "of no panic");
+    crash.anomaly = Some("panic".to_owned());
+    assert_eq!(run_with(false, vec![lost_write("s01", 2), crash.clone()]), ExitCode::Crash);
+    // The broker noticed the planted bug by itself, which is not what was looked for.
+    assert_eq!(run_with(true, vec![lost_write("s01", 2), crash.clone()]), ExitCode::Pass);
+    assert_eq!(run_with(true, vec![crash]), ExitCode::Coverage);
     // Its replay differs: not a detection.
     let mut diverged = lost_write("s01", 2);
     diverged.verified = Some(Replay { trace_hash: "0".into(), same: false, diverged_at_event: None });
-    assert_eq!(run_with(vec![diverged]), ExitCode::NonDeterminism);
+    assert_eq!(run_with(false, vec![diverged]), ExitCode::NonDeterminism);
 }
 
 #[test]
@@ -261,8 +269,14 @@ fn any_run() -> impl Strategy<Value = RunReport> {
 
 fn of_runs(runs: &[RunReport]) -> SweepReport {
     let mut sweep = SweepReport::new();
-    let expectation =
-        Expectation { anomaly: None, checker: None, within_seeds: 9, found: 0, first_seed: None };
+    let expectation = Expectation {
+        anomaly: None,
+        checker: None,
+        planted: false,
+        within_seeds: 9,
+        found: 0,
+        first_seed: None,
+    };
     sweep.expect("s01", [("recovered-unclean".to_string(), 2)].into(), Some(expectation));
     runs.iter().for_each(|run| sweep.add(run));
     sweep

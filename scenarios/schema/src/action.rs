@@ -2,6 +2,8 @@
 
 use crate::fault::{DiskOp, FileClass, Shape};
 use crate::ranges::DurRange;
+use crate::rates::Probability;
+use crate::release::Release;
 use crate::selector::Selector;
 use crate::units::{SignedDur, Size};
 use schemars::JsonSchema;
@@ -23,9 +25,18 @@ pub enum Action {
     /// The process stops in order and starts again.
     #[serde(rename = "process.restart")]
     ProcessRestart {},
+    /// The process stops in order and comes back as another release.
+    #[serde(rename = "process.upgrade")]
+    ProcessUpgrade {
+        /// Which.
+        to: Release,
+    },
     /// The process stands still.
     #[serde(rename = "process.pause")]
     ProcessPause {},
+    /// The machine is replaced by one with an empty disk.
+    #[serde(rename = "process.wipe")]
+    ProcessWipe {},
     /// Disk operations do not return.
     #[serde(rename = "disk.hang")]
     DiskHang {},
@@ -115,6 +126,20 @@ pub enum Action {
         /// How long a segment travels.
         latency: DurRange,
     },
+    /// Links lose packets.
+    #[serde(rename = "net.lossy")]
+    NetLossy {
+        /// The two sides.
+        between: [Selector; 2],
+        /// What part of the segments is lost.
+        loss: Probability,
+    },
+    /// Every packet of the open connections is swallowed.
+    #[serde(rename = "net.blackhole")]
+    NetBlackhole {
+        /// The two sides.
+        between: [Selector; 2],
+    },
     /// New connections are refused.
     #[serde(rename = "net.refuse")]
     NetRefuse {},
@@ -143,7 +168,9 @@ impl Action {
             Action::ProcessPowerLoss {} => "process.power_loss",
             Action::ProcessStop {} => "process.stop",
             Action::ProcessRestart {} => "process.restart",
+            Action::ProcessUpgrade { .. } => "process.upgrade",
             Action::ProcessPause {} => "process.pause",
+            Action::ProcessWipe {} => "process.wipe",
             Action::DiskHang {} => "disk.hang",
             Action::DiskSlow { .. } => "disk.slow",
             Action::DiskFail { .. } => "disk.fail",
@@ -155,6 +182,8 @@ impl Action {
             Action::NetReset { .. } => "net.reset",
             Action::NetEnd { .. } => "net.end",
             Action::NetSlow { .. } => "net.slow",
+            Action::NetLossy { .. } => "net.lossy",
+            Action::NetBlackhole { .. } => "net.blackhole",
             Action::NetRefuse {} => "net.refuse",
             Action::NetHangConnects {} => "net.hang_connects",
             Action::ClockJump { .. } => "clock.jump",

@@ -34,6 +34,13 @@ pub enum CheckKind {
         /// Within this time after the last heal.
         within: Dur,
     },
+    /// Liveness: no time is longer than this in which some partition had no leader that is alive and serves. (The time
+    /// in which a dead leader is not noticed belongs to it: `broker.session.timeout.ms`.)
+    #[serde(rename = "failover")]
+    Failover {
+        /// At most this time.
+        within: Dur,
+    },
     /// Coverage: something must happen at least so often over all seeds of a sweep.
     #[serde(rename = "sometimes")]
     Sometimes {
@@ -78,48 +85,18 @@ fn default_within() -> u64 {
     100
 }
 
-/// The checkers by their numbers (B: what clients can see, W: what only the simulator sees), each with the
-/// anomalies that it can report, in Jepsen's words where Jepsen has one.
-pub const CHECKERS: [(&str, &[&str]); 9] = [
-    ("B1", &["inconsistent-offsets"]),
-    ("B2", &["lost-write", "unseen"]),
-    ("B3", &["duplicate", "out-of-order"]),
-    ("B4", &["G0-realtime", "nonmonotonic-send"]),
-    (
-        "B5",
-        &["poll-skip", "nonmonotonic-poll", "int-poll-skip", "int-nonmonotonic-poll", "leader-epoch-regress"],
-    ),
-    ("B6", &["corrupt", "foreign", "misplaced", "never-sent", "G1a"]),
-    ("B13", &["stale-latest", "earliest-regress", "high-watermark-regress", "bad-offsets"]),
-    ("B16", &["unreadable", "stuck"]),
-    (
-        "W4",
-        &[
-            "lost-on-recovery",
-            "recovered-unknown",
-            "acked-before-durable",
-            "bad-append",
-            "bad-flush",
-            "acked-offline",
-            "log-start-regress",
-            "truncated-durable",
-            "recovery-mismatch",
-        ],
-    ),
-];
-
-/// All anomalies of all checkers.
-pub fn anomalies() -> Vec<&'static str> {
-    CHECKERS.iter().flat_map(|(_, anomalies)| anomalies.iter().copied()).collect()
-}
-
-/// Events that a `sometimes` check can ask for, besides `fault:ID`.
-pub const EVENTS: [&str; 8] = [
+/// Events that a `sometimes` check can ask for, besides `fault:ID` and `admin:OPERATION`.
+pub const EVENTS: [&str; 13] = [
     "recovered-unclean",
     "recovered-clean",
     "log-truncated",
     "log-start-advanced",
     "log-dir-offline",
+    "snapshot-taken",
+    "snapshot-fetched",
+    "metadata-version-raised",
+    "voter-removed",
+    "voter-added",
     "attempt-retried",
     "outcome-maybe",
     "mutant-reached",

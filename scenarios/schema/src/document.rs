@@ -83,7 +83,8 @@ fn check_value(value: &Spanned<DeValue<'_>>, schema: &Json, what: &str, problems
                 let too_few = wrong == "fewer" && (array.len() as u64) < bound;
                 let too_many = wrong == "more" && (array.len() as u64) > bound;
                 if too_few || too_many {
-                    let message = format!("{what} has {} elements, {wrong} than {bound}", array.len());
+                    let elements = if array.len() == 1 { "element" } else { "elements" };
+                    let message = format!("{what} has {} {elements}, {wrong} than {bound}", array.len());
                     problems.push(Problem::new(span.clone(), message));
                 }
             }
@@ -321,7 +322,7 @@ fn unit_named(format: &str) -> Option<fn(Leaf<'_>) -> Result<(), String>> {
         units::Dur,
         units::SignedDur,
         units::Size,
-        rates::Rate,
+        rates::Pace,
         rates::Probability,
         ranges::DurRange,
         ranges::SignedDurRange,

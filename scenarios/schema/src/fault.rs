@@ -2,6 +2,7 @@
 
 use crate::ranges::{CountRange, DurRange, SignedDurRange, SizeRange};
 use crate::rates::Probability;
+use crate::release::Release;
 use crate::selector::Selector;
 use crate::units::Dur;
 use schemars::JsonSchema;
@@ -86,6 +87,22 @@ pub enum Capability {
     Disk,
     /// Move wall clocks.
     Clock,
+    /// Run nodes of several releases.
+    Releases,
+}
+
+impl Capability {
+    /// As scenarios write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Capability::Process => "process",
+            Capability::Power => "power",
+            Capability::Net => "net",
+            Capability::Disk => "disk",
+            Capability::Clock => "clock",
+            Capability::Releases => "releases",
+        }
+    }
 }
 
 /// What a fault does.
@@ -104,9 +121,18 @@ pub enum FaultKind {
     /// The process is asked to stop and is started again as soon as it has stopped.
     #[serde(rename = "process.restart")]
     ProcessRestart {},
+    /// The process is asked to stop, and is started again at the end as another release.
+    #[serde(rename = "process.upgrade")]
+    ProcessUpgrade {
+        /// Which. An earlier one undoes an upgrade, as long as no feature was raised.
+        to: Release,
+    },
     /// The process stands still, as after SIGSTOP; its connections stay open.
     #[serde(rename = "process.pause")]
     ProcessPause {},
+    /// The machine is replaced: it loses power and its disk, and comes back with an empty one at the end.
+    #[serde(rename = "process.wipe")]
+    ProcessWipe {},
     /// Disk operations that are begun do not return before the end.
     #[serde(rename = "disk.hang")]
     DiskHang {},
@@ -209,6 +235,22 @@ pub enum FaultKind {
         between: Option<[Selector; 2]>,
         /// How long a segment travels meanwhile.
         latency: DurRange,
+    },
+    /// Links lose packets. TCP sends them again, so bytes come late.
+    #[serde(rename = "net.lossy")]
+    NetLossy {
+        /// The two sides. Default: ["any(client)", "any(broker)"].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        between: Option<[Selector; 2]>,
+        /// What part of the segments is lost.
+        loss: Probability,
+    },
+    /// Every packet of the connections that are open at the moment is swallowed for ever; new ones work.
+    #[serde(rename = "net.blackhole")]
+    NetBlackhole {
+        /// The two sides. Default: ["any(client)", "any(broker)"].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        between: Option<[Selector; 2]>,
     },
     /// New connections are refused.
     #[serde(rename = "net.refuse")]
@@ -331,7 +373,9 @@ impl FaultKind {
             FaultKind::ProcessPowerLoss {} => "process.power_loss",
             FaultKind::ProcessStop {} => "process.stop",
             FaultKind::ProcessRestart {} => "process.restart",
+            FaultKind::ProcessUpgrade { .. } => "process.upgrade",
             FaultKind::ProcessPause {} => "process.pause",
+            FaultKind::ProcessWipe {} => "process.wipe",
             FaultKind::DiskHang {} => "disk.hang",
             FaultKind::DiskSlow { .. } => "disk.slow",
             FaultKind::DiskFail { .. } => "disk.fail",
@@ -343,6 +387,8 @@ impl FaultKind {
             FaultKind::NetReset { .. } => "net.reset",
             FaultKind::NetEnd { .. } => "net.end",
             FaultKind::NetSlow { .. } => "net.slow",
+            FaultKind::NetLossy { .. } => "net.lossy",
+            FaultKind::NetBlackhole { .. } => "net.blackhole",
             FaultKind::NetRefuse {} => "net.refuse",
             FaultKind::NetHangConnects {} => "net.hang_connects",
             FaultKind::ClockJump { .. } => "clock.jump",
@@ -357,6 +403,7 @@ impl FaultKind {
             | FaultKind::NetHalfOpen { .. }
             | FaultKind::NetReset { .. }
             | FaultKind::NetEnd { .. }
+            | FaultKind::NetBlackhole { .. }
             | FaultKind::ProcessRestart {} => Lasting::No,
             FaultKind::ClockJump { .. } => Lasting::Perhaps,
             _ => Lasting::Yes,
@@ -366,7 +413,8 @@ impl FaultKind {
     /// What a target must be able to do for it.
     pub fn capability(&self) -> Capability {
         match self.name().split_once('.').expect("a kind has two parts") {
-            ("process", "power_loss") => Capability::Power,
+            ("process", "power_loss" | "wipe") => Capability::Power,
+            ("process", "upgrade") => Capability::Releases,
             ("process", _) => Capability::Process,
             ("disk", _) => Capability::Disk,
             ("net", _) => Capability::Net,
@@ -383,6 +431,8 @@ impl FaultKind {
             | FaultKind::NetHalfOpen { between, .. }
             | FaultKind::NetReset { between }
             | FaultKind::NetEnd { between }
+            | FaultKind::NetLossy { between, .. }
+            | FaultKind::NetBlackhole { between }
             | FaultKind::NetSlow { between, .. } => between,
             _ => return None,
         };

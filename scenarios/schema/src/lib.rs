@@ -16,6 +16,7 @@ mod plan;
 mod problem;
 mod ranges;
 mod rates;
+mod release;
 mod resolve;
 mod scenario;
 mod seed;
@@ -25,7 +26,7 @@ mod validate;
 mod workload;
 
 pub use action::{Action, Cut};
-pub use check::{CHECKERS, Check, CheckKind, EVENTS, Expect, anomalies};
+pub use check::{Check, CheckKind, EVENTS, Expect};
 pub use fault::{
     Capability, Direction, DiskOp, Dist, Every, Fault, FaultKind, FileClass, Forgets, Lasting, Shape,
 };
@@ -36,16 +37,17 @@ pub use plan::{
 };
 pub use problem::{Problem, Problems};
 pub use ranges::{CountRange, DurRange, Range, SignedDurRange, SizeRange};
-pub use rates::{Probability, Rate};
+pub use rates::{Pace, Probability, Rate};
+pub use release::Release;
 pub use scenario::{
-    AckMeans, Budget, Controllers, DiskModel, NetworkModel, PropertyValue, Run, SCHEMA_VERSION, Scenario,
-    SimTarget, StopOn, Targets, Topic, Topology,
+    AckMeans, AnyOf, Budget, Controllers, DiskModel, NetworkModel, PropertyValue, Run, SCHEMA_VERSION,
+    Scenario, Setting, SimTarget, StopOn, Targets, Topic, Topology,
 };
 pub use seed::{Seed, Seeds, Shard};
 pub use selector::{FORMS, PartitionRef, Selector};
 pub use units::{Dur, Leaf, SignedDur, Size, Unit};
 pub use validate::{PropertyRule, PropertyRules};
 pub use workload::{
-    AcksSetting, AppendUnique, CompressionType, ConsumerProperties, Poll, ProducerProperties, Start,
-    Workload, WorkloadKind,
+    AcksSetting, Admin, AdminOperation, AppendUnique, CompressionType, ConsumerProperties, Poll,
+    ProducerProperties, Start, Workload, WorkloadKind,
 };

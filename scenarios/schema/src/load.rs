@@ -28,13 +28,17 @@ impl Scenario {
         let text =
             std::fs::read_to_string(path).map_err(|error| Box::new(Problems::unreadable(&name, error)))?;
         let stem = path.file_stem().and_then(|stem| stem.to_str());
-        let scenario = parse_scenario(&name, &text, stem, rules)?;
-        if overrides.is_empty() {
-            return Ok(scenario);
-        }
-        let text = overrides::apply(&text, overrides)
-            .map_err(|message| Box::new(Problems::new(&name, "", vec![Problem::new(0..0, message)])))?;
-        parse_scenario(&format!("{name} with --set"), &text, stem, rules)
+        overridden(&name, &text, stem, overrides, rules)
+    }
+
+    /// Reads and checks text in the same way; `name` is for errors.
+    pub fn parse_with(
+        name: &str,
+        text: &str,
+        overrides: &[(String, String)],
+        rules: Option<&PropertyRules>,
+    ) -> Result<Scenario, Box<Problems>> {
+        overridden(name, text, None, overrides, rules)
     }
 
     /// Reads and checks text; `name` is for errors.
@@ -52,6 +56,23 @@ impl Scenario {
         let json = serde_json::to_vec(self).expect("a scenario is plain data");
         format!("{:016x}", crate::seed::fnv1a(0, &json))
     }
+}
+
+/// What the text says, and then what it says with the overrides: so an error of the text is told from one of theirs.
+fn overridden(
+    name: &str,
+    text: &str,
+    stem: Option<&str>,
+    overrides: &[(String, String)],
+    rules: Option<&PropertyRules>,
+) -> Result<Scenario, Box<Problems>> {
+    let scenario = parse_scenario(name, text, stem, rules)?;
+    if overrides.is_empty() {
+        return Ok(scenario);
+    }
+    let text = overrides::apply(text, overrides)
+        .map_err(|message| Box::new(Problems::new(name, "", vec![Problem::new(0..0, message)])))?;
+    parse_scenario(&format!("{name} with --set"), &text, stem, rules)
 }
 
 fn parse_scenario(

@@ -4,13 +4,14 @@
 use crate::action::Action;
 use crate::check::{Check, Expect};
 use crate::fault::Capability;
-use crate::ranges::{CountRange, SizeRange};
-use crate::rates::Rate;
+use crate::ranges::{CountRange, DurRange, SizeRange};
+use crate::rates::Pace;
+use crate::release::Release;
 use crate::scenario::{Controllers, DiskModel, NetworkModel, StopOn};
 use crate::seed::Seed;
 use crate::selector::Selector;
-use crate::units::Dur;
-use crate::workload::{AcksSetting, CompressionType, Start};
+use crate::units::{Dur, Size};
+use crate::workload::{AcksSetting, AdminOperation, CompressionType, Start};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -87,11 +88,17 @@ pub struct TopologyPlan {
     pub brokers: u32,
     /// Who votes on metadata.
     pub controllers: Controllers,
+    /// 1: the voters stand in the metadata log.
+    #[serde(default)]
+    pub kraft_version: u32,
     /// How many client nodes.
     pub clients: u32,
     /// The rack of each broker; empty when there are none.
     #[serde(default)]
     pub racks: Vec<String>,
+    /// The release of each node, brokers first; empty when all are of the latest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub releases: Vec<Release>,
     /// Broker properties.
     #[serde(default)]
     pub properties: BTreeMap<String, String>,
@@ -147,8 +154,8 @@ pub enum WorkloadAction {
     /// Write unique records.
     #[serde(rename = "append-unique")]
     AppendUnique {
-        /// Records a second, over all clients.
-        rate: Rate,
+        /// Records a second, over all clients; or unfinished calls of each.
+        rate: Pace,
         /// How many at once; drawn anew each time.
         records_per_batch: CountRange,
         /// The size of a value; drawn anew each time.
@@ -169,6 +176,20 @@ pub enum WorkloadAction {
         list_offsets: Option<Dur>,
         /// How the consumer is set up.
         consumer: ConsumerPlan,
+    },
+    /// Administrate.
+    #[serde(rename = "admin")]
+    Admin {
+        /// What it does; drawn anew each time.
+        operations: Vec<AdminOperation>,
+        /// How long it pauses before each; drawn anew each time.
+        every: DurRange,
+        /// Bytes a second that a reassignment may take.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        throttle: Option<Size>,
+        /// Topic configurations that are set and put back.
+        #[serde(default)]
+        config: BTreeMap<String, String>,
     },
 }
 

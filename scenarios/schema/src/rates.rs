@@ -1,4 +1,4 @@
-//! How often and how likely: `200/s`, `30%`.
+//! How often and how likely: `200/s`, `closed(4)`, `30%`.
 
 use crate::units::{Leaf, Unit, not_a, unit};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -49,6 +49,49 @@ impl Unit for Rate {
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.count, self.unit)
+    }
+}
+
+/// When a writer's next call begins: at a rate, or in a closed loop (`closed(4)`), as fast as it goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pace {
+    /// So often, whatever became of the calls before.
+    Open(Rate),
+    /// As soon as fewer calls than this are unfinished.
+    Closed(u32),
+}
+unit!(Pace);
+
+/// With more unfinished calls a loop is no longer a loop, but a queue.
+const CLOSED_MAX: u32 = 10_000;
+
+impl Unit for Pace {
+    const FORMAT: &'static str = "rate";
+    const TYPES: &'static [&'static str] = &["string"];
+    const EXAMPLE: &'static str = "\"200/s\", \"12/m\" or \"closed(4)\"";
+
+    fn read(leaf: Leaf<'_>) -> Result<Self, String> {
+        let Leaf::Text(text) = leaf else { return Err(not_a::<Self>(leaf)) };
+        if text.contains('/') {
+            return Rate::read(leaf).map(Pace::Open);
+        }
+        let calls = text.trim().strip_prefix("closed(").and_then(|rest| rest.strip_suffix(')'));
+        match calls.and_then(|calls| calls.trim().parse().ok()) {
+            Some(calls) if (1..=CLOSED_MAX).contains(&calls) => Ok(Pace::Closed(calls)),
+            Some(_) => {
+                Err(format!("`{text}` is not possible: from 1 to {CLOSED_MAX} calls can be unfinished"))
+            }
+            None => Err(not_a::<Self>(leaf)),
+        }
+    }
+}
+
+impl fmt::Display for Pace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Pace::Open(rate) => write!(f, "{rate}"),
+            Pace::Closed(calls) => write!(f, "closed({calls})"),
+        }
     }
 }
 

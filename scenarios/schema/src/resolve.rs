@@ -1,5 +1,5 @@
 //! Draws: from a scenario and a seed to a plan. Every fault has a stream of its own, named by its id, so
-//! that adding or removing one does not move the others.
+//! that adding or removing one does not move the others. So does every setting that is drawn.
 
 use crate::action::{Action, Cut};
 use crate::fault::{Direction, Dist, Every, Fault, FaultKind, Forgets};
@@ -7,7 +7,8 @@ use crate::plan::{
     ConsumerPlan, Durability, PLAN_VERSION, Plan, ProducerPlan, RunPlan, ScheduledFault, TopicPlan,
     TopologyPlan, WorkloadAction, WorkloadPlan,
 };
-use crate::scenario::{AckMeans, PropertyValue, Scenario, Topic};
+use crate::release::Release;
+use crate::scenario::{AckMeans, AnyOf, Controllers, PropertyValue, Scenario, Setting, Topic};
 use crate::seed::Seed;
 use crate::selector::{PartitionRef, Selector};
 use crate::units::Dur;
@@ -50,17 +51,38 @@ impl Scenario {
             0 => Vec::new(),
             n => (0..brokers as usize).map(|broker| self.topology.racks[broker % n].clone()).collect(),
         };
+        let properties = draw_settings(&self.topology.properties, seed, "property");
         TopologyPlan {
             brokers,
             controllers: self.topology.controllers,
+            kraft_version: self.topology.kraft_version,
             clients,
             racks,
-            properties: plain(&self.topology.properties),
-            topic: self.topology.topic.iter().map(|topic| self.resolve_topic(topic)).collect(),
+            releases: self.resolve_releases(brokers, seed),
+            topic: self
+                .topology
+                .topic
+                .iter()
+                .map(|topic| self.resolve_topic(topic, &properties, seed))
+                .collect(),
+            properties,
         }
     }
 
-    fn resolve_topic(&self, topic: &Topic) -> TopicPlan {
+    /// One for each machine.
+    fn resolve_releases(&self, brokers: u32, seed: Seed) -> Vec<Release> {
+        let releases = &self.topology.releases;
+        let machines = match self.topology.controllers {
+            _ if releases.is_empty() => 0,
+            Controllers::Combined => brokers,
+            Controllers::Separate(controllers) => brokers + controllers,
+        };
+        let mut entropy = seed.stream("releases");
+        (0..machines).map(|_| releases[entropy.below(releases.len() as u64) as usize]).collect()
+    }
+
+    fn resolve_topic(&self, topic: &Topic, broker: &BTreeMap<String, String>, seed: Seed) -> TopicPlan {
+        let config = draw_settings(&topic.config, seed, &format!("topic/{}", topic.name));
         TopicPlan {
             name: topic.name.clone(),
             partitions: topic.partitions,
@@ -68,23 +90,31 @@ impl Scenario {
             ack_means: match self.topology.ack_means {
                 AckMeans::Fsynced => Durability::Fsynced,
                 AckMeans::PageCache => Durability::PageCache,
-                AckMeans::AsConfigured => self.configured_durability(topic),
+                AckMeans::AsConfigured => configured_durability(&config, broker),
             },
-            config: plain(&topic.config),
+            config,
         }
     }
+}
 
-    /// `flush.messages=1` of the topic, or of the broker, means fsynced; it is our default.
-    fn configured_durability(&self, topic: &Topic) -> Durability {
-        let flush = topic
-            .config
-            .get("flush.messages")
-            .or_else(|| self.topology.properties.get("log.flush.interval.messages"));
-        match flush {
-            Some(PropertyValue(messages)) if messages != "1" => Durability::PageCache,
-            _ => Durability::Fsynced,
-        }
+/// `flush.messages=1` of the topic, or of the broker, means fsynced; it is our default.
+fn configured_durability(topic: &BTreeMap<String, String>, broker: &BTreeMap<String, String>) -> Durability {
+    match topic.get("flush.messages").or_else(|| broker.get("log.flush.interval.messages")) {
+        Some(messages) if messages != "1" => Durability::PageCache,
+        _ => Durability::Fsynced,
     }
+}
+
+/// A setting that is drawn has a stream of its own; one that is not draws nothing.
+fn draw_settings(settings: &BTreeMap<String, Setting>, seed: Seed, label: &str) -> BTreeMap<String, String> {
+    let draw = |name: &str, setting: &Setting| match setting {
+        Setting::Fixed(value) => value.0.clone(),
+        Setting::Any(AnyOf { any }) => {
+            let drawn = seed.stream(&format!("{label}/{name}")).below(any.len() as u64);
+            any[drawn as usize].0.clone()
+        }
+    };
+    settings.iter().map(|(name, setting)| (name.clone(), draw(name, setting))).collect()
 }
 
 fn count(number: i64) -> u32 {
@@ -108,6 +138,12 @@ fn resolve_workload(workload: &Workload) -> WorkloadPlan {
             reseek: poll.reseek,
             list_offsets: poll.list_offsets,
             consumer: resolve_consumer(&poll.properties),
+        },
+        WorkloadKind::Admin(admin) => WorkloadAction::Admin {
+            operations: admin.operations.clone(),
+            every: admin.every,
+            throttle: admin.throttle,
+            config: plain(&admin.config),
         },
     };
     WorkloadPlan { id: workload.id.clone(), topics: workload.topics.clone(), clients: workload.clients, kind }
@@ -289,19 +325,35 @@ impl Scheduler<'_> {
             Selector::Leader(partition) => Selector::Leader(draw_partition(partition, entropy)),
             Selector::Follower(partition) => Selector::Follower(draw_partition(partition, entropy)),
             Selector::IsrButOne(partition) => Selector::IsrButOne(draw_partition(partition, entropy)),
+            Selector::Isr(partition) => Selector::Isr(draw_partition(partition, entropy)),
             fixed => fixed.clone(),
         }
     }
 
+    /// Two sides; two brokers that are both drawn are not the same one, where there are two.
+    fn pick_two(&self, a: &Selector, b: &Selector, entropy: &mut Entropy) -> [Selector; 2] {
+        let (first, mut second) = (self.pick(a, entropy), self.pick(b, entropy));
+        let brokers = self.topology.brokers as i32;
+        if let (Selector::Broker(one), Selector::Broker(other), Selector::AnyBroker) = (&first, &second, b)
+            && one == other
+            && brokers > 1
+        {
+            second = Selector::Broker(one % brokers + 1);
+        }
+        [first, second]
+    }
+
     fn action(&self, kind: &FaultKind, entropy: &mut Entropy) -> Action {
-        let sides = kind.sides().map(|[a, b]| [self.pick(&a, entropy), self.pick(&b, entropy)]);
+        let sides = kind.sides().map(|[a, b]| self.pick_two(&a, &b, entropy));
         let between = || sides.clone().expect("a kind with two sides");
         match kind {
             FaultKind::ProcessKill {} => Action::ProcessKill {},
             FaultKind::ProcessPowerLoss {} => Action::ProcessPowerLoss {},
             FaultKind::ProcessStop {} => Action::ProcessStop {},
             FaultKind::ProcessRestart {} => Action::ProcessRestart {},
+            FaultKind::ProcessUpgrade { to } => Action::ProcessUpgrade { to: *to },
             FaultKind::ProcessPause {} => Action::ProcessPause {},
+            FaultKind::ProcessWipe {} => Action::ProcessWipe {},
             FaultKind::DiskHang {} => Action::DiskHang {},
             FaultKind::DiskSlow { factor } => Action::DiskSlow { factor: count(factor.draw(entropy)) },
             FaultKind::DiskFail { op, files, count: times, restart } => Action::DiskFail {
@@ -341,6 +393,8 @@ impl Scheduler<'_> {
             FaultKind::NetReset { .. } => Action::NetReset { between: between() },
             FaultKind::NetEnd { .. } => Action::NetEnd { between: between() },
             FaultKind::NetSlow { latency, .. } => Action::NetSlow { between: between(), latency: *latency },
+            FaultKind::NetLossy { loss, .. } => Action::NetLossy { between: between(), loss: *loss },
+            FaultKind::NetBlackhole { .. } => Action::NetBlackhole { between: between() },
             FaultKind::NetRefuse {} => Action::NetRefuse {},
             FaultKind::NetHangConnects {} => Action::NetHangConnects {},
             FaultKind::ClockJump { by } => Action::ClockJump { by: by.draw(entropy) },

@@ -4,6 +4,7 @@
 use crate::check::{Check, Expect};
 use crate::fault::Fault;
 use crate::ranges::{CountRange, DurRange};
+use crate::release::Release;
 use crate::units::{Dur, Leaf, Size, Unit, not_a, unit};
 use crate::workload::Workload;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -108,6 +109,11 @@ impl Default for Budget {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 /// The cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -118,15 +124,23 @@ pub struct Topology {
     /// Who votes on metadata: "combined" (the brokers themselves) or a number of separate controllers.
     #[serde(default)]
     pub controllers: Controllers,
+    /// 0: the voters are configured on every node. 1: they stand in the metadata log and can change (KIP-853).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0, max = 1))]
+    pub kraft_version: u32,
     /// How many client nodes the workloads' clients are spread over.
     #[serde(default = "one")]
     pub clients: CountRange,
     /// The racks that brokers are spread over, in turn.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub racks: Vec<String>,
-    /// Broker properties, literally as in server.properties.
+    /// The releases that nodes stand for, one drawn for each; the cluster begins as one of the oldest that was drawn.
+    /// Default: all are of the latest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub releases: Vec<Release>,
+    /// Broker properties, literally as in server.properties; of `{ any = [...] }` each seed draws one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub properties: BTreeMap<String, PropertyValue>,
+    pub properties: BTreeMap<String, Setting>,
     /// What the checks hold an acknowledgement to. By default what the properties say.
     #[serde(default)]
     pub ack_means: AckMeans,
@@ -166,9 +180,9 @@ pub struct Topic {
     #[serde(default = "one_u32")]
     #[schemars(range(min = 1, max = 7))]
     pub replication_factor: u32,
-    /// Topic configuration, literally as in Kafka.
+    /// Topic configuration, literally as in Kafka; of `{ any = [...] }` each seed draws one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub config: BTreeMap<String, PropertyValue>,
+    pub config: BTreeMap<String, Setting>,
 }
 
 fn one_u32() -> u32 {
@@ -257,6 +271,54 @@ impl Unit for PropertyValue {
 impl fmt::Display for PropertyValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// What a scenario says of a property: its value, or several of which each seed draws one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Setting {
+    /// The same for every seed.
+    Fixed(PropertyValue),
+    /// One of these.
+    Any(AnyOf),
+}
+
+/// `{ any = [4096, 1048576] }`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AnyOf {
+    /// Each seed draws one of these; one that stands there twice is twice as likely.
+    #[schemars(length(min = 2))]
+    pub any: Vec<PropertyValue>,
+}
+
+impl Setting {
+    /// Every value that it may have.
+    pub fn values(&self) -> &[PropertyValue] {
+        match self {
+            Setting::Fixed(value) => std::slice::from_ref(value),
+            Setting::Any(AnyOf { any }) => any,
+        }
+    }
+}
+
+impl JsonSchema for Setting {
+    fn schema_name() -> Cow<'static, str> {
+        "Setting".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    /// Both forms in one, so that an error of either names both.
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = AnyOf::json_schema(generator);
+        let types: Vec<&str> = PropertyValue::TYPES.iter().copied().chain(["object"]).collect();
+        schema.insert("type".to_owned(), types.into());
+        schema.insert("format".to_owned(), PropertyValue::FORMAT.into());
+        let example = format!("{}, or {{ any = [4096, 65536] }}", PropertyValue::EXAMPLE);
+        schema.insert("examples".to_owned(), vec![example].into());
+        schema
     }
 }
 

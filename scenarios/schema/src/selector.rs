@@ -39,13 +39,19 @@ pub enum Selector {
     Leader(PartitionRef),
     /// `follower(orders/0)`: an in-sync replica that does not lead, drawn at that moment.
     Follower(PartitionRef),
+    /// `any(voter)`: one of those that vote on metadata, drawn at that moment.
+    AnyVoter,
+    /// `all(voter)`: all who vote on metadata.
+    AllVoters,
+    /// `isr(orders/0)`: every in-sync replica at that moment.
+    Isr(PartitionRef),
     /// `isr-1(orders/0)`: every in-sync replica but one, drawn at that moment.
     IsrButOne(PartitionRef),
 }
 unit!(Selector);
 
 /// The forms that exist, for error messages.
-pub const FORMS: [&str; 12] = [
+pub const FORMS: [&str; 15] = [
     "broker(1)",
     "any(broker)",
     "all(broker)",
@@ -55,8 +61,11 @@ pub const FORMS: [&str; 12] = [
     "all(client)",
     "clients",
     "controller",
+    "any(voter)",
+    "all(voter)",
     "leader(TOPIC/0)",
     "follower(TOPIC/0)",
+    "isr(TOPIC/0)",
     "isr-1(TOPIC/*)",
 ];
 
@@ -82,7 +91,9 @@ impl Selector {
     /// The partition that it speaks of.
     pub fn partition(&self) -> Option<&PartitionRef> {
         match self {
-            Selector::Leader(p) | Selector::Follower(p) | Selector::IsrButOne(p) => Some(p),
+            Selector::Leader(p) | Selector::Follower(p) | Selector::Isr(p) | Selector::IsrButOne(p) => {
+                Some(p)
+            }
             _ => None,
         }
     }
@@ -107,6 +118,8 @@ impl Unit for Selector {
         match (role, inside) {
             ("any", "broker") => Ok(Selector::AnyBroker),
             ("all", "broker") => Ok(Selector::AllBrokers),
+            ("any", "voter") => Ok(Selector::AnyVoter),
+            ("all", "voter") => Ok(Selector::AllVoters),
             ("any", "client") => Ok(Selector::AnyClient),
             ("all", "client") => Ok(Selector::AllClients),
             ("broker", id) => id
@@ -119,6 +132,7 @@ impl Unit for Selector {
             },
             ("leader", partition) => read_partition(text, partition).map(Selector::Leader),
             ("follower", partition) => read_partition(text, partition).map(Selector::Follower),
+            ("isr", partition) => read_partition(text, partition).map(Selector::Isr),
             ("isr-1", partition) => read_partition(text, partition).map(Selector::IsrButOne),
             _ => Err(unknown()),
         }
@@ -159,6 +173,9 @@ impl fmt::Display for Selector {
             Selector::Controller => f.write_str("controller"),
             Selector::Leader(partition) => write!(f, "leader({partition})"),
             Selector::Follower(partition) => write!(f, "follower({partition})"),
+            Selector::AnyVoter => f.write_str("any(voter)"),
+            Selector::AllVoters => f.write_str("all(voter)"),
+            Selector::Isr(partition) => write!(f, "isr({partition})"),
             Selector::IsrButOne(partition) => write!(f, "isr-1({partition})"),
         }
     }

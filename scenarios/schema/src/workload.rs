@@ -1,11 +1,13 @@
 //! What clients do: the workloads and their client properties, in Kafka's words.
 
-use crate::ranges::{CountRange, SizeRange};
-use crate::rates::Rate;
+use crate::ranges::{CountRange, DurRange, SizeRange};
+use crate::rates::Pace;
+use crate::scenario::PropertyValue;
 use crate::units::{Dur, Leaf, Size, Unit, not_a, unit};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -40,13 +42,17 @@ pub enum WorkloadKind {
     /// Reads partitions by assignment.
     #[serde(rename = "poll")]
     Poll(Poll),
+    /// Does what an administrator does, one operation after the other.
+    #[serde(rename = "admin")]
+    Admin(Admin),
 }
 
 /// Writers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AppendUnique {
-    /// Records a second, over all clients of the workload.
-    pub rate: Rate,
+    /// Records a second, over all clients of the workload; or how many calls of each client are unfinished at
+    /// every moment.
+    pub rate: Pace,
     /// How many records are handed over at once.
     #[serde(default = "one_record")]
     pub records_per_batch: CountRange,
@@ -81,6 +87,66 @@ pub struct Poll {
     /// Consumer properties, literally as in Kafka.
     #[serde(default)]
     pub properties: ConsumerProperties,
+}
+
+/// An administrator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Admin {
+    /// What it does; each time one of them is drawn.
+    #[schemars(length(min = 1))]
+    pub operations: Vec<AdminOperation>,
+    /// How long it pauses before each; drawn anew each time.
+    pub every: DurRange,
+    /// Bytes a second that a reassignment may take. No throttle by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttle: Option<Size>,
+    /// Topic configurations that `alter-topic-config` sets, and puts back. Each change replaces `#` by a number of its own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, PropertyValue>,
+}
+
+/// What an administrator can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AdminOperation {
+    /// Has a partition moved: a replica is added, removed or replaced, or the order changes.
+    Reassign,
+    /// Cancels a reassignment that is under way.
+    CancelReassignment,
+    /// Has the preferred replica of a partition lead it.
+    ElectPreferredLeader,
+    /// Sets one of `config`, or puts it back.
+    AlterTopicConfig,
+    /// Creates a topic of its own.
+    CreateTopic,
+    /// Gives a topic of its own another partition.
+    CreatePartitions,
+    /// Deletes a topic of its own.
+    DeleteTopic,
+    /// Deletes a topic of `topics`, and creates it again.
+    RecreateTopic,
+    /// Asks a broker what it knows of a topic, and how it is configured.
+    DescribeTopic,
+    /// Raises every feature to what a broker supports.
+    UpgradeFeatures,
+}
+
+impl AdminOperation {
+    /// As scenarios name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            AdminOperation::Reassign => "reassign",
+            AdminOperation::CancelReassignment => "cancel-reassignment",
+            AdminOperation::ElectPreferredLeader => "elect-preferred-leader",
+            AdminOperation::AlterTopicConfig => "alter-topic-config",
+            AdminOperation::CreateTopic => "create-topic",
+            AdminOperation::CreatePartitions => "create-partitions",
+            AdminOperation::DeleteTopic => "delete-topic",
+            AdminOperation::RecreateTopic => "recreate-topic",
+            AdminOperation::DescribeTopic => "describe-topic",
+            AdminOperation::UpgradeFeatures => "upgrade-features",
+        }
+    }
 }
 
 /// Where a reader begins.

@@ -1,6 +1,6 @@
 //! Holds `docs/scenario-format.md` to the schema: every key, every kind and every word of it is documented.
 
-use burnin_scenario::{CHECKERS, EVENTS, FORMS, Scenario};
+use burnin_scenario::{EVENTS, FORMS, Scenario};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ fn names(schema: &Value, found: &mut BTreeSet<String>) {
     found.extend(words.filter_map(Value::as_str).map(str::to_owned));
     let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
     properties.for_each(|(_, property)| names(property, found));
-    for part in ["items", "oneOf", "anyOf"] {
+    for part in ["items", "oneOf", "anyOf", "additionalProperties"] {
         match schema.get(part) {
             Some(Value::Array(list)) => list.iter().for_each(|one| names(one, found)),
             Some(one) => names(one, found),
@@ -55,12 +55,13 @@ fn every_event_selector_and_anomaly_is_documented() {
         let form = form.replace("TOPIC/0", "orders/0").replace("TOPIC/*", "orders/0");
         assert!(document.contains(&format!("`{form}`")), "docs/scenario-format.md does not mention {form}");
     }
-    for (checker, anomalies) in CHECKERS {
+    for property in burnin_checkers::properties() {
+        let checker = property.id;
         assert!(
             document.contains(&format!("| {checker} |")),
             "docs/scenario-format.md has no row for {checker}"
         );
-        for anomaly in anomalies {
+        for anomaly in property.anomalies() {
             assert!(
                 document.contains(&format!("`{anomaly}`")),
                 "docs/scenario-format.md does not mention {anomaly}"
@@ -79,7 +80,7 @@ fn every_key_has_a_description_in_the_schema() {
             }
             walk(&path, property, bare);
         }
-        for part in ["items", "oneOf", "anyOf"] {
+        for part in ["items", "oneOf", "anyOf", "additionalProperties"] {
             match schema.get(part) {
                 Some(Value::Array(list)) => list.iter().for_each(|one| walk(path, one, bare)),
                 Some(one) => walk(path, one, bare),

@@ -1,6 +1,8 @@
 //! What a seed makes of a scenario.
 
-use burnin_scenario::{Action, Dur, Plan, Scenario, ScheduledFault, Seed, Selector};
+use burnin_scenario::{
+    Action, Dur, Durability, Plan, PropertyRules, Scenario, ScheduledFault, Seed, Selector,
+};
 
 const BASE: &str = r#"
 schema  = 1
@@ -160,6 +162,73 @@ fn what_can_be_drawn_is_drawn_and_roles_stay() {
         }
     }
     assert_eq!(clients.into_iter().collect::<Vec<_>>(), ["client(1)", "client(2)", "client(3)"]);
+}
+
+/// The example with these properties of brokers and this configuration of its topic.
+fn configured(properties: &str, config: &str) -> Scenario {
+    let text = format!("{BASE}{CUT}{AGAIN}{SLOW}")
+        .replace("[topology]", &format!("[topology]\nproperties = {{ {properties} }}"))
+        .replace("partitions = 4", &format!("partitions = 4\nconfig = {{ {config} }}"));
+    Scenario::parse("example.toml", &text).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+#[test]
+fn each_seed_draws_its_settings_and_moves_nothing_else() {
+    let bytes = r#""segment.bytes" = { any = [4096, 65536, 1048576, 1048576] }"#;
+    let messages = r#""log.flush.interval.messages" = { any = [1, 1000] }"#;
+    let (drawn, both) = (configured("", bytes), configured(messages, bytes));
+    let fixed = configured("", r#""segment.bytes" = 65536"#);
+    let mut seen = std::collections::BTreeMap::new();
+    for seed in (0..1000).map(Seed) {
+        let (drawn, both, fixed) = (drawn.resolve(seed), both.resolve(seed), fixed.resolve(seed));
+        let of = |plan: &Plan| plan.topology.topic[0].config["segment.bytes"].clone();
+        assert_eq!(of(&drawn), of(&both), "another setting moves this one");
+        assert_eq!(of(&fixed), "65536");
+        assert_eq!((&drawn.schedule, &both.schedule), (&fixed.schedule, &fixed.schedule));
+        assert_eq!(drawn.topology.clients, fixed.topology.clients);
+        let page_cache = both.topology.properties["log.flush.interval.messages"] == "1000";
+        let means = if page_cache { Durability::PageCache } else { Durability::Fsynced };
+        assert_eq!(both.topology.topic[0].ack_means, means, "an acknowledgement means what was drawn");
+        *seen.entry((of(&drawn), page_cache)).or_insert(0) += 1;
+    }
+    let share = |bytes: &str, page_cache: bool| seen[&(bytes.to_owned(), page_cache)];
+    for page_cache in [false, true] {
+        for (bytes, about) in [("4096", 125), ("65536", 125), ("1048576", 250)] {
+            let many = share(bytes, page_cache);
+            assert!((about * 3 / 4..about * 5 / 4).contains(&many), "{bytes} {page_cache}: {many}");
+        }
+    }
+}
+
+#[test]
+fn what_was_drawn_stands_in_the_plan_and_what_may_be_drawn_in_the_scenario() {
+    let scenario = configured("", r#""segment.bytes" = { any = [4096, 65536] }"#);
+    let plan = scenario.resolve(Seed(3));
+    let again = Plan::parse("resolved.toml", &plan.to_toml()).unwrap();
+    assert_eq!(plan, again);
+    let other = configured("", r#""segment.bytes" = { any = [4096, 65537] }"#);
+    assert!(plan.belongs_to(&other).unwrap_err().contains("another version"));
+    let json: Scenario = serde_json::from_str(&serde_json::to_string(&scenario).unwrap()).unwrap();
+    assert_eq!(scenario, json);
+}
+
+#[test]
+fn every_value_that_may_be_drawn_is_judged_in_its_place() {
+    let rules = PropertyRules {
+        broker: |_, _| Ok(()),
+        topic: |name, value| match value {
+            "13" => Err(format!("`{name}` must be at least 14, not {value}")),
+            _ => Ok(()),
+        },
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("example.toml");
+    let config = "config = { \"segment.bytes\" = { any = [14, 13] } }";
+    std::fs::write(&file, BASE.replace("partitions = 4", &format!("partitions = 4\n{config}"))).unwrap();
+    let problems = Scenario::load_with(&file, &[], Some(&rules)).unwrap_err();
+    let [problem] = problems.list() else { panic!("{problems}") };
+    assert_eq!(problem.message, "`segment.bytes` must be at least 14, not 13");
+    assert_eq!(problems.place(problem), (13, 43));
 }
 
 #[test]

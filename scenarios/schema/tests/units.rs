@@ -1,7 +1,7 @@
 //! Quantities: what is printed reads back as the same value, and what is no quantity says so.
 
 use burnin_scenario::{
-    CountRange, Dur, DurRange, Probability, Rate, Seed, Seeds, Selector, Shard, SignedDur, Size,
+    CountRange, Dur, DurRange, Pace, Probability, Rate, Seed, Seeds, Selector, Shard, SignedDur, Size,
 };
 use proptest::prelude::*;
 use std::fmt::{Debug, Display};
@@ -21,12 +21,13 @@ proptest! {
         round_trip(Seed(nanos));
         round_trip(DurRange::new(Dur::from_nanos(low.into()), Dur::from_nanos(u64::from(low) + u64::from(more))));
         round_trip(CountRange::exactly(count));
+        round_trip(Pace::Closed(1 + low % 10_000));
     }
 
     #[test]
     fn no_text_panics(text in ".{0,20}") {
         let _ = (Dur::from_str(&text), Size::from_str(&text), Rate::from_str(&text), Probability::from_str(&text));
-        let _ = (Seeds::from_str(&text), Shard::from_str(&text), Selector::from_str(&text), DurRange::from_str(&text));
+        let _ = (Pace::from_str(&text), Seeds::from_str(&text), Shard::from_str(&text), Selector::from_str(&text), DurRange::from_str(&text));
     }
 }
 
@@ -39,6 +40,17 @@ fn durations_are_exact() {
     }
     for text in ["", "5", "s", "-1s", "1.5ns", "1e3s", "99999999999d", "1.s", "5 parsecs"] {
         assert!(Dur::from_str(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn paces_are_rates_or_closed_loops() {
+    for text in ["200/s", "12/m", "closed(4)"] {
+        assert_eq!(Pace::from_str(text).unwrap().to_string(), text);
+    }
+    for text in ["200", "0/s", "closed", "closed()", "closed(0)", "closed(10001)", "closed(4", "closed(4)/s"]
+    {
+        assert!(Pace::from_str(text).is_err(), "{text}");
     }
 }
 

@@ -1,10 +1,12 @@
 //! What is wrong with checks and expectations.
 
 use super::Checker;
-use crate::check::{CHECKERS, CheckKind, EVENTS, Expect, anomalies};
+use crate::check::{CheckKind, EVENTS, Expect};
 use crate::document::Step;
 use crate::document::Step::{Index, Key};
 use crate::names;
+use crate::workload::WorkloadKind;
+use burnin_checkers::Property;
 use burnin_runtime::Mutant;
 use std::str::FromStr;
 
@@ -33,12 +35,18 @@ impl Checker<'_> {
                 }
                 CheckKind::Sometimes { event, .. } => {
                     let faults = self.scenario.fault.iter().map(|fault| format!("fault:{}", fault.id));
-                    let known: Vec<String> =
-                        EVENTS.iter().map(|name| (*name).to_owned()).chain(faults).collect();
+                    let administrators = self.scenario.workload.iter().filter_map(|one| match &one.kind {
+                        WorkloadKind::Admin(admin) => Some(&admin.operations),
+                        _ => None,
+                    });
+                    let operations =
+                        administrators.flatten().map(|operation| format!("admin:{}", operation.name()));
+                    let events = EVENTS.iter().map(|name| (*name).to_owned());
+                    let known: Vec<String> = events.chain(faults).chain(operations).collect();
                     let known: Vec<&str> = known.iter().map(String::as_str).collect();
                     self.known(&path("event"), "event", event, &known);
                 }
-                CheckKind::Progress { .. } => {}
+                CheckKind::Progress { .. } | CheckKind::Failover { .. } => {}
             }
         }
     }
@@ -59,15 +67,19 @@ impl Checker<'_> {
             self.known(&path("mutant"), "mutant", mutant, &known);
         }
         if let Some(checker) = &expect.checker {
-            self.known(&path("checker"), "checker", checker, &CHECKERS.map(|(checker, _)| checker));
+            let known: Vec<&str> = properties().iter().map(|property| property.id).collect();
+            self.known(&path("checker"), "checker", checker, &known);
         }
         if let Some(anomaly) = &expect.anomaly {
-            let checker = CHECKERS.iter().find(|(checker, _)| expect.checker.as_deref() == Some(checker));
-            match checker {
-                Some((checker, found))
-                    if anomalies().contains(&anomaly.as_str()) && !found.contains(&anomaly.as_str()) =>
+            let properties = properties();
+            let named = properties.iter().find(|property| expect.checker.as_deref() == Some(property.id));
+            match named {
+                Some(named)
+                    if anomalies().contains(&anomaly.as_str())
+                        && !named.anomalies().any(|found| found == anomaly) =>
                 {
-                    let found = found.join(", ");
+                    let found: Vec<&str> = named.anomalies().collect();
+                    let (checker, found) = (named.id, found.join(", "));
                     self.at(
                         &path("anomaly"),
                         format!("checker {checker} does not report `{anomaly}` (it reports: {found})"),
@@ -95,4 +107,25 @@ impl Checker<'_> {
             );
         }
     }
+}
+
+/// What each checker can find, in the order of their numbers.
+fn properties() -> Vec<&'static Property> {
+    let mut properties = burnin_checkers::properties();
+    properties.sort_by_key(|property| {
+        let (kind, number) = property.id.split_at(1);
+        (kind, number.parse::<u32>().expect("a letter and a number"))
+    });
+    properties
+}
+
+/// All anomalies of all checkers, each once.
+fn anomalies() -> Vec<&'static str> {
+    let mut known = Vec::new();
+    for anomaly in properties().iter().flat_map(|property| property.anomalies()) {
+        if !known.contains(&anomaly) {
+            known.push(anomaly);
+        }
+    }
+    known
 }

@@ -5,6 +5,7 @@ use crate::document::Step;
 use crate::document::Step::{Index, Key};
 use crate::fault::{Fault, FaultKind, Lasting};
 use crate::names;
+use crate::scenario::Controllers;
 use crate::selector::Selector;
 use crate::units::Dur;
 
@@ -177,6 +178,12 @@ impl Checker<'_> {
                 self.within(&path("count"), "count", *count, 1, 1_000_000);
             }
             FaultKind::DiskBitRot { bits, .. } => self.within(&path("bits"), "bits", *bits, 1, 1_000_000),
+            FaultKind::ProcessWipe {} if self.scenario.topology.controllers == Controllers::Combined => {
+                self.at(
+                    &path("kind"),
+                    "a wiped voter forgets what it voted: `process.wipe` needs separate `controllers`",
+                );
+            }
             FaultKind::ClockDrift { ppm } => self.within(&path("ppm"), "ppm", *ppm, -500_000, 500_000),
             FaultKind::NetPartition { between, shape, .. } => match (between, shape) {
                 (Some(_), Some(_)) => {

@@ -8,11 +8,11 @@ use crate::document::{Document, Step};
 use crate::names;
 use crate::problem::Problem;
 use crate::ranges::CountRange;
-use crate::scenario::Scenario;
+use crate::scenario::{Controllers, Scenario, Setting};
 use crate::units::Dur;
-use crate::workload::{AcksSetting, ProducerProperties, WorkloadKind};
+use crate::workload::{AcksSetting, Admin, AdminOperation, ProducerProperties, Workload, WorkloadKind};
 use Step::{Index, Key};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Judges one property: its name and its value. The broker's properties are the broker's business; whoever
 /// knows them brings them along.
@@ -42,7 +42,7 @@ pub fn check(
     if let Some(rules) = rules {
         check.properties(rules);
     }
-    check.workloads();
+    check.workloads(rules);
     check.faults();
     check.checks();
     if let Some(expect) = &scenario.expect {
@@ -107,15 +107,25 @@ impl Checker<'_> {
         if run.warmup.max(run.duration).max(run.settle) > limit {
             self.at(&[Key("run")], format!("a phase must not be longer than 7d ({limit})"));
         }
-        let (budget, brokers) = (self.scenario.budget.brokers_impaired, self.scenario.topology.brokers.low());
-        if i64::from(budget) > brokers {
-            let message = format!("`brokers_impaired` is {budget}, but the cluster may have only {brokers}");
+        let (budget, topology) = (self.scenario.budget.brokers_impaired, &self.scenario.topology);
+        let separate = match topology.controllers {
+            Controllers::Combined => 0,
+            Controllers::Separate(count) => i64::from(count),
+        };
+        let machines = topology.brokers.low() + separate;
+        if i64::from(budget) > machines {
+            let message = format!("`brokers_impaired` is {budget}, but the cluster may have only {machines}");
             self.at(&[Key("budget"), Key("brokers_impaired")], message);
         }
     }
 
     fn topology(&mut self) {
         let topology = &self.scenario.topology;
+        let several = topology.brokers.low() > 1 || topology.controllers != Controllers::Combined;
+        if !topology.releases.is_empty() && !several {
+            let message = "`releases` needs a cluster of several nodes";
+            self.at(&[Key("topology"), Key("releases")], message);
+        }
         for (key, range, high) in [("brokers", topology.brokers, 7), ("clients", topology.clients, 100)] {
             self.within(&[Key("topology"), Key(key)], key, range, 1, high);
         }
@@ -143,19 +153,23 @@ impl Checker<'_> {
 
     fn properties(&mut self, rules: &PropertyRules) {
         let topology = &self.scenario.topology;
-        for (name, value) in &topology.properties {
-            if let Err(message) = (rules.broker)(name, &value.0) {
-                self.at(&[Key("topology"), Key("properties"), Key(name)], message);
-            }
-        }
+        self.settings(&[Key("topology"), Key("properties")], &topology.properties, rules.broker);
         for (index, topic) in topology.topic.iter().enumerate() {
-            for (name, value) in &topic.config {
-                if let Err(message) = (rules.topic)(name, &value.0) {
-                    self.at(
-                        &[Key("topology"), Key("topic"), Index(index), Key("config"), Key(name)],
-                        message,
-                    );
-                }
+            let path = [Key("topology"), Key("topic"), Index(index), Key("config")];
+            self.settings(&path, &topic.config, rules.topic);
+        }
+    }
+
+    /// Every value that may be drawn has to be possible.
+    fn settings(&mut self, table: &[Step<'_>], settings: &BTreeMap<String, Setting>, rule: PropertyRule) {
+        for (name, setting) in settings {
+            for (index, value) in setting.values().iter().enumerate() {
+                let Err(message) = rule(name, &value.0) else { continue };
+                let place = match setting {
+                    Setting::Fixed(_) => vec![Key(name)],
+                    Setting::Any(_) => vec![Key(name), Key("any"), Index(index)],
+                };
+                self.at(&[table, &place[..]].concat(), message);
             }
         }
     }
@@ -167,7 +181,7 @@ impl Checker<'_> {
         }
     }
 
-    fn workloads(&mut self) {
+    fn workloads(&mut self, rules: Option<&PropertyRules>) {
         let topics: Vec<&str> =
             self.scenario.topology.topic.iter().map(|topic| topic.name.as_str()).collect();
         let mut writes = false;
@@ -204,12 +218,49 @@ impl Checker<'_> {
                 }
                 self.producer(index, &append.properties);
             }
+            if let WorkloadKind::Admin(admin) = &workload.kind {
+                self.administrator(index, workload, admin, rules);
+            }
         }
         if !writes {
             self.at(
                 &[Key("workload")],
                 "no workload writes: there would be nothing to check (add kind = \"append-unique\")",
             );
+        }
+    }
+
+    fn administrator(
+        &mut self,
+        index: usize,
+        workload: &Workload,
+        admin: &Admin,
+        rules: Option<&PropertyRules>,
+    ) {
+        let path = |key| [Key("workload"), Index(index), Key(key)];
+        let scenario = self.scenario;
+        let alters = admin.operations.contains(&AdminOperation::AlterTopicConfig);
+        if alters == admin.config.is_empty() {
+            self.at(&path("operations"), "`alter-topic-config` and `config` need each other");
+        }
+        for (name, value) in &admin.config {
+            if let Some(Err(message)) = rules.map(|rules| (rules.topic)(name, &value.0.replace('#', "1"))) {
+                let path = [Key("workload"), Index(index), Key("config"), Key(name)];
+                self.at(&path, message);
+            }
+        }
+        if !admin.operations.contains(&AdminOperation::RecreateTopic) {
+            return;
+        }
+        // Whoever re-creates a topic must know which one there is.
+        let recreates = |other: &Workload| match &other.kind {
+            WorkloadKind::Admin(admin) => admin.operations.contains(&AdminOperation::RecreateTopic),
+            _ => false,
+        };
+        let shares = |other: &Workload| other.topics.iter().any(|topic| workload.topics.contains(topic));
+        let others = scenario.workload.iter().filter(|other| recreates(other) && shares(other)).count() - 1;
+        if others > 0 || workload.clients > 1 {
+            self.at(&path("operations"), "only one client may `recreate-topic` a topic");
         }
     }
 
