@@ -24,17 +24,17 @@ SIZES = [100, 1024]
 PARTITIONS = 3
 
 
-def create(bootstrap, topic):
+def create(bootstrap, topic, factor=1, partitions=PARTITIONS, patience=60):
     from confluent_kafka.admin import AdminClient, NewTopic
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    for future in admin.create_topics([NewTopic(topic, PARTITIONS, 1)]).values():
-        future.result(60)
+    for future in admin.create_topics([NewTopic(topic, partitions, factor)]).values():
+        future.result(patience)
 
 
-def throughput(bootstrap, topic, size, seconds):
+def throughput(bootstrap, topic, size, seconds, factor=1):
     """Records per second with acks=all, batches of librdkafka's choice; every record acknowledged."""
     from confluent_kafka import Consumer, Producer, TopicPartition
-    create(bootstrap, topic)
+    create(bootstrap, topic, factor)
     writer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "linger.ms": 5, "batch.size": 131072,
                        "queue.buffering.max.messages": 1_000_000, "queue.buffering.max.kbytes": 262144})
     message = {"value": b"x" * size}
@@ -59,10 +59,10 @@ def throughput(bootstrap, topic, size, seconds):
     return sent / elapsed
 
 
-def latency(bootstrap, topic, size, rate, seconds):
+def latency(bootstrap, topic, size, rate, seconds, factor=1):
     """p50 and p99 in ms from produce() to the delivery report, at a fixed rate, linger 0."""
     from confluent_kafka import Producer
-    create(bootstrap, topic)
+    create(bootstrap, topic, factor)
     seen = []
 
     def delivered(error, message):
@@ -70,7 +70,9 @@ def latency(bootstrap, topic, size, rate, seconds):
             raise SystemExit(f"{topic}: {error}")
         seen.append(message.latency() * 1000)
 
-    writer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "linger.ms": 0})
+    # Room for all of it: who cannot hold the rate shows it in the latency.
+    writer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "linger.ms": 0,
+                       "queue.buffering.max.messages": 10_000_000, "queue.buffering.max.kbytes": 2_000_000})
     value = b"x" * size
     sent = 0
     warm = rate  # the first second is not counted
@@ -81,7 +83,7 @@ def latency(bootstrap, topic, size, rate, seconds):
             writer.produce(topic, value, partition=sent % PARTITIONS, on_delivery=delivered)
             sent += 1
         writer.poll(0.001)
-    if writer.flush(60):
+    if writer.flush(120):
         raise SystemExit(f"{topic}: some records were not acknowledged")
     counted = sorted(seen[warm:])
     return counted[len(counted) // 2], counted[len(counted) * 99 // 100]
@@ -148,27 +150,41 @@ def measure(args):
     return figures
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(what):
+    """The command line of this script and of cluster.py; runs again in the virtual environment of the clients."""
+    parser = argparse.ArgumentParser(description=what, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reps", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6, help="length of each measured stretch")
     parser.add_argument("--command", default="target/release/burnin-broker", help="how our broker is started")
     parser.add_argument("--tools", default="target/interop")
     parser.add_argument("--format", choices=["text", "json"], default="text")
+    return parser
+
+
+def parsed(parser):
     args = parser.parse_args()
     args.tools = os.path.abspath(args.tools)
     venv = f"{args.tools}/venv/bin/python"
     if os.path.exists(venv) and os.path.realpath(sys.prefix) != os.path.realpath(f"{args.tools}/venv"):
         os.execv(venv, [venv, *sys.argv])
-    figures = measure(args)
-    medians = {name: {kind: statistics.median(figures[kind][name]) for kind in figures} for name in figures["burnin"]}
+    return args
+
+
+def show(args, figures):
+    medians = {name: {kind: statistics.median(figures[kind][name]) for kind in figures} for name in next(iter(figures.values()))}
     if args.format == "json":
         print(json.dumps({"reps": figures, "medians": medians}))
         return
-    print(f"{'median of ' + str(args.reps):32} {'burnin (fsync)':>16} {'Kafka 4.3.1 (page cache)':>26} {'ratio':>8}")
+    names = {"burnin": "burnin (fsync)", "kafka": "Kafka 4.3.1 (page cache)"}
+    print(f"{'median of ' + str(args.reps):36}" + "".join(f" {names[kind]:>26}" for kind in figures) + f" {'ratio':>8}")
     for name, row in medians.items():
-        ratio = row["burnin"] / row["kafka"] if row["kafka"] else float("nan")
-        print(f"{name:32} {row['burnin']:>16,.1f} {row['kafka']:>26,.1f} {ratio:>8.2f}")
+        ratio = row["burnin"] / row["kafka"] if row.get("kafka") and "burnin" in row else float("nan")
+        print(f"{name:36}" + "".join(f" {row[kind]:>26,.1f}" for kind in figures) + f" {ratio:>8.2f}")
+
+
+def main():
+    args = parsed(arguments(__doc__))
+    show(args, measure(args))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,11 @@
-"""kafka-python: produce BOOTSTRAP TOPIC PARTITIONS COUNT CODEC | consume BOOTSTRAP TOPIC PARTITIONS COUNT."""
+"""kafka-python: produce | consume | acked.
+
+produce BOOTSTRAP TOPIC PARTITIONS COUNT CODEC    every delivery awaited
+consume BOOTSTRAP TOPIC PARTITIONS COUNT          by assignment from offset 0, each byte verified
+acked   BOOTSTRAP TOPIC PARTITIONS SECONDS FILE   idempotent writes for a while; each acknowledged number goes to FILE
+"""
 import sys
+import time
 
 import pattern
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -47,11 +53,31 @@ def consume(bootstrap, topic, partitions, count):
     reader.close()
 
 
+def acked(bootstrap, topic, partitions, seconds, path):
+    writer = KafkaProducer(bootstrap_servers=bootstrap.split(","), acks="all", linger_ms=5, enable_idempotence=True,
+                           retries=2**31 - 1, delivery_timeout_ms=120000)
+    pending = []
+    end = time.monotonic() + seconds
+    i = 0
+    while time.monotonic() < end:
+        pending.append(writer.send(topic, b"%d" % i, b"%d" % i, partition=i % partitions))
+        i += 1
+        if i % 20 == 0:
+            time.sleep(0.01)
+    writer.flush(120)
+    with open(path, "w") as out:
+        for i, future in enumerate(pending):
+            out.write(f"{i % partitions} {future.get(timeout=120).offset} {i}\n")
+    writer.close()
+
+
 if __name__ == "__main__":
     verb, bootstrap, topic, partitions, count, *rest = sys.argv[1:]
     if verb == "produce":
         produce(bootstrap, topic, int(partitions), int(count), rest[0])
     elif verb == "consume":
         consume(bootstrap, topic, int(partitions), int(count))
+    elif verb == "acked":
+        acked(bootstrap, topic, int(partitions), float(count), rest[0])
     else:
         raise SystemExit(__doc__)

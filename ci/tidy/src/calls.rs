@@ -31,6 +31,8 @@ const fn ban(rule: &'static str, path: &'static str, instead: &'static str) -> B
 }
 
 const SPAWN: &str = "use `runtime.spawn` and the handle's `Task`; `runtime.offload` for long computations";
+const WATCH: &str =
+    "it wakes receivers in an order of its own drawing; use the server's `watched`, or `tokio::sync::Notify`";
 const CLOCK: &str = "use `runtime.now()`, `runtime.wall_ms()`, `runtime.sleep` or `burnin_runtime::timeout`";
 const DISK: &str = "use `runtime.disk()`";
 const NET: &str = "use `runtime.net()`";
@@ -44,6 +46,7 @@ const BANS: &[Ban] = &[
     ban("tasks", "tokio::runtime", SPAWN),
     ban("tasks", "std::thread", SPAWN),
     ban("tasks", "thread::spawn", SPAWN),
+    ban("tasks", "tokio::sync::watch", WATCH),
     ban("clock", "tokio::time", CLOCK),
     ban("clock", "std::time::Instant", CLOCK),
     ban("clock", "Instant::now", CLOCK),

@@ -145,6 +145,7 @@ impl Shape {
             &Event::Polled {
                 consumer,
                 tp,
+                topic_id: 0,
                 fetch_offset,
                 next_offset,
                 log_start_offset: 0,
