@@ -1,7 +1,8 @@
 //! The small text files of a log directory, in Kafka's formats (classes `CheckpointFile`,
 //! `OffsetCheckpointFile`, `LeaderEpochCheckpointFile`, `PartitionMetadataFile`, `CleanShutdownFileHandler`).
-//! Pure. None has a checksum, so the parsers are strict: version, count and the final line feed must fit, and
-//! a file that was torn or zeroed does not pass for a shorter one.
+//! Pure. The parsers are strict: version, count and the final line feed must fit, and a file that was torn or zeroed
+//! does not pass for a shorter one. Nothing else says what the offsets in a checkpoint say, so they carry a checksum:
+//! one more entry, of a topic that cannot be, which Kafka reads over.
 
 use crate::epochs::{EpochCache, EpochEntry};
 use crate::files::TopicPartition;
@@ -49,19 +50,33 @@ fn lines(content: &[u8]) -> Result<Vec<&str>, CorruptCheckpoint> {
     Ok(entries)
 }
 
-/// The content of `recovery-point-offset-checkpoint` and `log-start-offset-checkpoint`.
+/// How the last entry of a checkpoint of offsets begins; the CRC32C of all before it follows as the offset.
+const CHECKSUM: &str = "#crc32c 0 ";
+
+/// The content of `recovery-point-offset-checkpoint`, `log-start-offset-checkpoint` and
+/// `replication-offset-checkpoint`.
 pub fn encode_offsets(offsets: &BTreeMap<TopicPartition, i64>) -> String {
-    let mut out = format!("0\n{}\n", offsets.len());
+    let mut out = format!("0\n{}\n", offsets.len() + 1);
     for (tp, offset) in offsets {
         let _ = writeln!(out, "{} {} {offset}", tp.topic, tp.partition);
     }
+    let checksum = crc32c::crc32c(out.as_bytes());
+    let _ = writeln!(out, "{CHECKSUM}{checksum}");
     out
 }
 
-/// The reverse of [`encode_offsets`].
+/// The reverse of [`encode_offsets`]. One without a checksum, as Kafka writes it, is not believed.
 pub fn decode_offsets(content: &[u8]) -> Result<BTreeMap<TopicPartition, i64>, CorruptCheckpoint> {
     let mut offsets = BTreeMap::new();
-    for line in lines(content)? {
+    let mut lines = lines(content)?;
+    let Some(checksum) = lines.pop().and_then(|line| line.strip_prefix(CHECKSUM)) else {
+        return corrupt("no checksum");
+    };
+    let computed = crc32c::crc32c(&content[..content.len() - CHECKSUM.len() - checksum.len() - 1]);
+    if checksum != computed.to_string() {
+        return corrupt(format!("the checksum is {computed} instead of {checksum}"));
+    }
+    for line in lines {
         let mut words = line.split_ascii_whitespace();
         let (topic, partition, offset, rest) = (words.next(), words.next(), words.next(), words.next());
         let (Some(topic), Some(Ok(partition)), Some(Ok(offset)), None) =
@@ -158,9 +173,20 @@ mod tests {
             (TopicPartition::new("orders", 0), 1 << 40),
         ]);
         let text = encode_offsets(&offsets);
-        assert_eq!(text, "0\n2\na-b 3 12\norders 0 1099511627776\n");
+        assert_eq!(text, "0\n3\na-b 3 12\norders 0 1099511627776\n#crc32c 0 3701565068\n");
         assert_eq!(decode_offsets(text.as_bytes()), Ok(offsets));
-        assert_eq!(decode_offsets(b"0\n0\n"), Ok(BTreeMap::new()));
+        assert_eq!(decode_offsets(encode_offsets(&BTreeMap::new()).as_bytes()), Ok(BTreeMap::new()));
+        assert!(decode_offsets(b"0\n1\norders 0 17\n").is_err(), "it has no checksum");
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_in_a_checkpoint_of_offsets_is_seen() {
+        let text = encode_offsets(&BTreeMap::from([(TopicPartition::new("orders", 1), 430)]));
+        for bit in 0..text.len() * 8 {
+            let mut rotten = text.clone().into_bytes();
+            rotten[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode_offsets(&rotten).is_err(), "bit {bit}");
+        }
     }
 
     #[test]
@@ -180,6 +206,7 @@ mod tests {
         #[test]
         fn nothing_but_a_checkpoint_is_read_and_what_is_read_can_be_written(content: Vec<u8>, text in "0\n[0-3]\n[ab0-9 \n-]{0,20}") {
             let _ = (decode_offsets(&content), decode_epochs(&content), decode_partition_metadata(&content));
+            let text = format!("{text}{CHECKSUM}{}\n", crc32c::crc32c(text.as_bytes()));
             if let Ok(offsets) = decode_offsets(text.as_bytes()) {
                 proptest::prop_assert_eq!(decode_offsets(encode_offsets(&offsets).as_bytes()), Ok(offsets));
             }

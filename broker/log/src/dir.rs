@@ -169,7 +169,8 @@ impl<R: Runtime> LogDir<R> {
 
     /// The high watermarks that were written last. They are lower bounds: a missing one is no error.
     pub async fn high_watermarks(&self) -> Result<BTreeMap<TopicPartition, i64>, LogError> {
-        read_offsets(&self.0.shared.runtime, &self.0.shared.path, HIGH_WATERMARKS).await
+        let offsets = read_offsets(&self.0.shared.runtime, &self.0.shared.path, HIGH_WATERMARKS).await?;
+        Ok(offsets.unwrap_or_default())
     }
 
     /// Applies retention to these logs, each with its high watermark, and forgets their silent producers. A log
@@ -308,7 +309,7 @@ async fn load_one<R: Runtime>(
     dir: &Path,
     clean: bool,
     recovery_point: i64,
-    log_start: i64,
+    log_start: Option<i64>,
 ) -> Result<(), LogError> {
     let name: Arc<str> = Arc::from(tp.to_string());
     let known = Known {
@@ -335,7 +336,7 @@ async fn load_all<R: Runtime>(shared: &Arc<Shared<R>>) -> Result<(), LogError> {
         remove_file(runtime, &path.join(CLEAN_SHUTDOWN)).await?;
         runtime.disk().sync_dir(path).await.during("sync", path)?;
     }
-    let points = read_offsets(runtime, path, RECOVERY_POINTS).await?;
+    let points = read_offsets(runtime, path, RECOVERY_POINTS).await?.unwrap_or_default();
     let starts = read_offsets(runtime, path, LOG_STARTS).await?;
     let mut partitions = Vec::new();
     for entry in entries {
@@ -346,7 +347,7 @@ async fn load_all<R: Runtime>(shared: &Arc<Shared<R>>) -> Result<(), LogError> {
             remove_file(runtime, &entry_path).await?;
         } else if let Some(tp) = TopicPartition::from_dir_name(&entry.name).filter(|_| entry.is_dir) {
             let point = points.get(&tp).copied().unwrap_or(0);
-            let start = starts.get(&tp).copied().unwrap_or(0);
+            let start = starts.as_ref().map(|starts| starts.get(&tp).copied().unwrap_or(0));
             partitions.push((tp, entry_path, point, start));
         }
     }
@@ -387,18 +388,21 @@ async fn checkpoint_recovered<R: Runtime>(
     Ok(())
 }
 
-/// A checkpoint; empty when there is none, or none that can be read.
+/// A checkpoint; empty when there is none, and nothing when it cannot be read.
 async fn read_offsets<R: Runtime>(
     runtime: &R,
     dir: &Path,
     name: &str,
-) -> Result<BTreeMap<TopicPartition, i64>, LogError> {
-    let Some(content) = read_file(runtime, &dir.join(name)).await? else { return Ok(BTreeMap::new()) };
-    Ok(decode_offsets(&content).unwrap_or_else(|error| {
-        tracing::error!(dir = %dir.display(), name, %error, "checkpoint is unreadable");
-        let what = format!("{name} is unreadable: {error}");
-        let partition: Arc<str> = Arc::from(dir.display().to_string());
-        runtime.probe().emit(|| Observation::RecoveryMismatch { partition, what });
-        BTreeMap::new()
-    }))
+) -> Result<Option<BTreeMap<TopicPartition, i64>>, LogError> {
+    let Some(content) = read_file(runtime, &dir.join(name)).await? else { return Ok(Some(BTreeMap::new())) };
+    match decode_offsets(&content) {
+        Ok(offsets) => Ok(Some(offsets)),
+        Err(error) => {
+            tracing::error!(dir = %dir.display(), name, %error, "checkpoint is unreadable");
+            let what = format!("{name} is unreadable: {error}");
+            let partition: Arc<str> = Arc::from(dir.display().to_string());
+            runtime.probe().emit(|| Observation::RecoveryMismatch { partition, what });
+            Ok(None)
+        }
+    }
 }

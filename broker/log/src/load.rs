@@ -4,8 +4,12 @@
 //! whose directory entry was not synced is missing. What is promised in return:
 //! - everything below the recovery point is durable. It is not scanned (its indexes are checked when they are
 //!   used), and a damaged batch in it is not a torn tail: it stays as damage, and reads of it fail;
-//! - from the segment of the recovery point on every batch is checked, and the log ends before the first bad
-//!   one at or above the recovery point; later segments go;
+//! - from the segment of the recovery point on every batch is checked. In a segment that another one follows, a bad
+//!   one is damage, too: it was synced before the next one was begun. In the last one the log ends before the first
+//!   bad one at or above the recovery point;
+//! - segments that a truncation cut off, and a crash left, go. Without a log start (its checkpoint has rotted), those
+//!   before a hole go instead: only retention, which takes some away, leaves one then (a truncation syncs the
+//!   directory before it cuts);
 //! - indexes of scanned segments are rebuilt; epochs and producers continue from the newest checkpoint and
 //!   snapshot that pass their checks, or are rebuilt from the log;
 //! - what was found above the recovery point is written again and synced before it is served: that it can be read
@@ -42,7 +46,8 @@ pub(crate) struct Known<'a> {
     /// The directory was shut down in order.
     pub clean: bool,
     pub recovery_point: i64,
-    pub log_start: i64,
+    /// Not known when the checkpoint that says so cannot be read.
+    pub log_start: Option<i64>,
     pub producer_id_expiration_ms: i64,
 }
 
@@ -72,6 +77,17 @@ pub(crate) struct Extent {
 }
 
 impl<F> Segments<F> {
+    fn empty(end: i64) -> Segments<F> {
+        Segments {
+            list: Vec::new(),
+            end,
+            damage: Vec::new(),
+            lineage: Lineage::default(),
+            producers: Vec::new(),
+            scanned_from: i64::MAX,
+        }
+    }
+
     /// What was not scanned.
     pub fn unscanned(&self) -> Vec<Extent> {
         let ends = self.list.iter().skip(1).map(|next| next.base).chain([self.end]);
@@ -99,7 +115,8 @@ pub(crate) async fn load<R: Runtime>(
     }
     let checkpointed = read_epochs(runtime, known).await?;
     let mut segments = load_segments(runtime, known, &files, checkpointed.as_ref()).await?;
-    let start = known.log_start.max(segments.list.first().map_or(0, |segment| segment.base));
+    let first = segments.list.first().map_or(0, |segment| segment.base);
+    let start = known.log_start.unwrap_or(0).max(first);
     if start > segments.end || segments.list.is_empty() {
         for segment in segments.list.drain(..) {
             remove_segment(runtime, dir, segment.base).await?;
@@ -163,7 +180,7 @@ async fn remove_old_segments<R: Runtime>(
     let bases: Vec<i64> =
         files.keys().filter(|(kind, _)| *kind == Kind::Log).map(|&(_, base)| base).collect();
     let mut removed = false;
-    for pair in bases.windows(2).filter(|pair| pair[1] <= known.log_start) {
+    for pair in bases.windows(2).filter(|pair| known.log_start.is_some_and(|start| pair[1] <= start)) {
         remove_segment(runtime, known.dir, pair[0]).await?;
         files.retain(|&(kind, base), _| base != pair[0] || kind == Kind::Snapshot);
         removed = true;
@@ -202,32 +219,44 @@ async fn load_segments<R: Runtime>(
             remove_file(runtime, &kind.path(dir, *base)).await?;
         }
     }
-    let mut out = Segments {
-        list: Vec::new(),
-        end: logs.first().map_or(0, |&(base, _)| base),
-        damage: Vec::new(),
-        lineage: Lineage::default(),
-        producers: Vec::new(),
-        scanned_from: i64::MAX,
-    };
-    let mut torn = false;
+    let mut out = Segments::empty(logs.first().map_or(0, |&(base, _)| base));
+    let mut ended = false;
     for (at, &(base, len)) in logs.iter().enumerate() {
         let next = logs.get(at + 1).map(|&(next, _)| next);
-        if torn {
+        if ended {
             remove_segment(runtime, dir, base).await?;
             continue;
         }
         match next {
             // a recovery point inside a later segment proves that this one was sealed with its indexes
-            Some(next) if known.clean || next < known.recovery_point => {
+            Some(next) if known.clean || (next < known.recovery_point && known.log_start.is_some()) => {
                 out.list.push(trusted(base, len, runtime.wall_ms()));
                 out.end = next;
             }
             _ if known.clean => load_active(runtime, known, (base, len), epochs, &mut out).await?,
-            _ => torn = scan_segment(runtime, known, (base, len), next, epochs, &mut out).await?,
+            _ => match scan_segment(runtime, known, (base, len), next, epochs, &mut out).await? {
+                Behind::More => {}
+                Behind::Nothing => ended = true,
+                Behind::Hole(next) => {
+                    for (base, _) in &logs[..=at] {
+                        remove_segment(runtime, dir, *base).await?;
+                    }
+                    out = Segments::empty(next);
+                }
+            },
         }
     }
     Ok(out)
+}
+
+/// What comes behind a segment that was scanned.
+enum Behind {
+    /// The next segment, if there is one.
+    More,
+    /// The log ends here.
+    Nothing,
+    /// A part of the log that retention took, and the log begins at this offset.
+    Hole(i64),
 }
 
 /// A segment that is durable and not looked at.
@@ -238,8 +267,8 @@ fn trusted<F>(base: i64, len: u64, now_ms: i64) -> Segment<F> {
     segment
 }
 
-/// Checks a whole segment, cuts what is torn, and rebuilds its indexes. Returns whether the log ends here. After a
-/// clean shutdown, when only the indexes were in doubt, CRCs are left to the readers.
+/// Checks a whole segment, cuts what is torn, and rebuilds its indexes. After a clean shutdown, when only the indexes
+/// were in doubt, CRCs are left to the readers.
 async fn scan_segment<R: Runtime>(
     runtime: &R,
     known: &Known<'_>,
@@ -247,12 +276,13 @@ async fn scan_segment<R: Runtime>(
     next: Option<i64>,
     epochs: Option<&EpochCache>,
     out: &mut Segments<<R::Disk as Disk>::File>,
-) -> Result<bool, LogError> {
+) -> Result<Behind, LogError> {
     let dir = known.dir;
     let path = Kind::Log.path(dir, base);
     let file = runtime.disk().open(&path, OpenOptions::WRITE).await.during("open", &path)?;
-    // after a clean shutdown nothing can be torn: what is bad was damaged later
-    let policy = if known.clean { Policy::Durable } else { Policy::TornFrom(known.recovery_point) };
+    // after a clean shutdown nothing can be torn, nor before the next segment: what is bad was damaged later
+    let durable = known.recovery_point.max(next.unwrap_or(0));
+    let policy = if known.clean { Policy::Durable } else { Policy::TornFrom(durable) };
     let checks = Checks { policy, crc: !known.clean, epochs };
     let mut found = scan(&file, &path, base, len, &known.config, checks).await?;
     if let Some(last) = found.damage.last_mut()
@@ -262,6 +292,13 @@ async fn scan_segment<R: Runtime>(
         last.to = next.unwrap_or(known.recovery_point).max(found.end_offset);
         found.end_offset = last.to;
         found.end_position = len;
+    }
+    if let Some(next) = next
+        && known.log_start.is_none()
+        && found.end_offset < next
+    {
+        tracing::warn!(log = %known.name, from = found.end_offset, to = next, "retention was interrupted");
+        return Ok(Behind::Hole(next));
     }
     let torn = found.torn.is_some() || next.is_some_and(|next| found.end_offset != next);
     if torn {
@@ -281,7 +318,7 @@ async fn scan_segment<R: Runtime>(
     }
     out.scanned_from = out.scanned_from.min(base);
     take_scan(runtime, found, base, sealed, out);
-    Ok(torn)
+    Ok(if torn { Behind::Nothing } else { Behind::More })
 }
 
 /// Writes a part of a file over itself. A sync that failed in an earlier life has marked pages clean that never

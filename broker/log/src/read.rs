@@ -66,8 +66,8 @@ impl<R: Runtime> Log<R> {
             }
             let plan = self.plan(from).await?;
             let pass = self.pass(&plan, &Wanted { offset: from, up_to, max_bytes, min_one }).await;
-            if self.0.state.lock().generation != plan.generation {
-                // the log was truncated meanwhile
+            if !self.has(plan.generation, plan.segment) {
+                // the log was truncated meanwhile, or retention took the segment
                 continue;
             }
             match pass? {
@@ -87,6 +87,12 @@ impl<R: Runtime> Log<R> {
                 }
             }
         }
+    }
+
+    /// Whether the segment is there, as it was: files of one that is not are gone, or will be.
+    fn has(&self, generation: u64, base: i64) -> bool {
+        let mut state = self.0.state.lock();
+        state.generation == generation && state.segment_mut(base).is_some()
     }
 
     /// Finds the position from which to look for `offset`; loads indexes and opens the file as needed.
@@ -171,14 +177,27 @@ impl<R: Runtime> Log<R> {
         }
     }
 
-    /// Scans a segment of which everything is durable, and replaces its indexes in memory.
+    /// Scans a segment of which everything is durable, and replaces its indexes in memory. Does nothing when the
+    /// segment goes meanwhile.
     pub(crate) async fn rebuild_indexes(&self, base: i64) -> Result<(), LogError> {
+        let generation = self.0.state.lock().generation;
+        match self.try_rebuild_indexes(base).await {
+            Err(_) if !self.has(generation, base) => Ok(()),
+            result => result,
+        }
+    }
+
+    async fn try_rebuild_indexes(&self, base: i64) -> Result<(), LogError> {
         let path = Kind::Log.path(&self.0.dir, base);
         let (written, generation, config, end, epochs, all_written) = {
             let state = self.0.state.lock();
             let (at, config) = (state.segment_at(base), state.config.clone());
-            let written = state.segments[at].written;
-            (written, state.generation, config, state.segment_end(at), state.epochs.clone(), state.written)
+            let segment = &state.segments[at];
+            if segment.base != base {
+                return Ok(());
+            }
+            let end = state.segment_end(at);
+            (segment.written, state.generation, config, end, state.epochs.clone(), state.written)
         };
         let file = self.0.shared.runtime.disk().open(&path, OpenOptions::READ).await.during("open", &path)?;
         let checks = Checks { epochs: Some(&epochs), ..Checks::durable(true) };
@@ -222,21 +241,33 @@ impl<R: Runtime> Log<R> {
         middle: Lineage,
         epochs: &EpochCache,
     ) -> Result<Lineage, LogError> {
-        let others: Vec<Extent> = {
-            let state = self.0.state.lock();
-            let extent = |at: usize| Extent {
-                base: state.segments[at].base,
-                bytes: state.segments[at].written,
-                end: state.segment_end(at),
-            };
-            (0..state.segments.len()).map(extent).filter(|extent| extent.base != base).collect()
-        };
-        let (before, behind) = others.split_at(others.partition_point(|extent| extent.base < base));
         let (runtime, dir) = (&self.0.shared.runtime, &self.0.dir);
-        let mut whole = lineage_of(runtime, dir, before, Some(epochs), true).await?;
-        whole.extend(middle);
-        whole.extend(lineage_of(runtime, dir, behind, Some(epochs), true).await?);
+        let (mut whole, mut middle) = (Lineage::default(), Some(middle));
+        for extent in self.extents() {
+            let generation = self.0.state.lock().generation;
+            if extent.base == base {
+                whole.extend(middle.take().unwrap_or_default());
+                continue;
+            }
+            match lineage_of(runtime, dir, &[extent], Some(epochs), true).await {
+                Ok(lineage) => whole.extend(lineage),
+                // retention took it meanwhile
+                Err(_) if !self.has(generation, extent.base) => {}
+                Err(error) => return Err(error),
+            }
+        }
         Ok(whole)
+    }
+
+    /// The segments that anything was written to: one that was just begun has no file yet.
+    fn extents(&self) -> Vec<Extent> {
+        let state = self.0.state.lock();
+        let extent = |at: usize| Extent {
+            base: state.segments[at].base,
+            bytes: state.segments[at].written,
+            end: state.segment_end(at),
+        };
+        (0..state.segments.len()).map(extent).filter(|extent| extent.bytes > 0).collect()
     }
 
     async fn pass(&self, plan: &Plan<FileOf<R>>, wanted: &Wanted) -> Result<Pass, ReadError> {

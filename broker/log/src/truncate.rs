@@ -55,10 +55,12 @@ impl<R: Runtime> Writer<R> {
         }
         // before the bytes go: bytes below a recovery point would count as durable ones later
         self.checkpoint().await?;
-        for segment in &removed {
+        // The last one first, and each synced: what a crash leaves has no hole.
+        for segment in removed.iter().rev() {
             for kind in [Kind::OffsetIndex, Kind::TimeIndex, Kind::Log] {
                 remove_file(&runtime, &kind.path(&log.0.dir, segment.base)).await?;
             }
+            runtime.disk().sync_dir(&log.0.dir).await.during("sync", &log.0.dir)?;
         }
         let (file, path) = (segment_file(log, cut.segment).await?, Kind::Log.path(&log.0.dir, cut.segment));
         file.set_len(cut.position).await.during("truncate", &path)?;

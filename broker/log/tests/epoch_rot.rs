@@ -16,7 +16,11 @@ const RECORDS: i64 = 2;
 const EPOCH_AT: u64 = 15;
 
 fn simulate<F: Future<Output = ()> + 'static>(test: impl FnOnce(SimHandle, SimNode) -> F) {
-    let mut sim = Sim::new(1, SimConfig::default());
+    simulate_seed(1, test);
+}
+
+fn simulate_seed<F: Future<Output = ()> + 'static>(seed: u64, test: impl FnOnce(SimHandle, SimNode) -> F) {
+    let mut sim = Sim::new(seed, SimConfig::default());
     let handle = sim.handle();
     let node = handle.add_node(NodeSpec::new("broker", [10, 0, 0, 1]));
     let test = test(handle, node);
@@ -235,4 +239,52 @@ fn wrong_checkpoint_is_corrected_by_segments_of_one_batch_each() {
             dir.shutdown().await.unwrap();
         });
     }
+}
+
+#[test]
+fn damage_that_is_found_while_a_segment_begins_is_damage() {
+    simulate(|handle, node| async move {
+        let runtime = handle.runtime(node);
+        let dir = filled(&runtime).await;
+        let log = log_of(&dir);
+        let segments = log.segment_offsets();
+        rot(&runtime, &segments, 4, 1).await;
+        // its file is made when those before it are on the medium
+        while log.segment_offsets().len() == segments.len() {
+            let mut builder = BatchBuilder::new(BatchOptions::default());
+            (0..RECORDS).for_each(|_| builder.push(5, None, Some(&[7; 50]), &[]));
+            log.append(BytesMut::from(&builder.build()[..]), 5, Origin::Client).unwrap();
+        }
+        let result = log.read(4, log.end_offset(), 1, true).await;
+        assert!(matches!(result, Err(ReadError::Corrupt { offset: 4, .. })), "{result:?}");
+        log.wait_durable(log.end_offset()).await.unwrap();
+    });
+}
+
+async fn reads_what_is_removed(handle: SimHandle, node: SimNode) {
+    let runtime = handle.runtime(node);
+    let dir = filled(&runtime).await;
+    let log = log_of(&dir);
+    let end = log.end_offset();
+    let removing = runtime.spawn("removing", {
+        let log = log.clone();
+        async move { log.delete_records_before(20).await }
+    });
+    // from one segment and another, so that indexes and files are opened again each time
+    let mut reads = 0;
+    loop {
+        match log.read([2, 16][reads % 2], end, 1, true).await {
+            Ok(result) => assert!(result.bytes() > 0),
+            Err(ReadError::OffsetOutOfRange { start: 20, .. }) => break,
+            Err(error) => panic!("{error}"),
+        }
+        reads += 1;
+    }
+    assert!(reads > 0);
+    removing.await.unwrap().unwrap();
+}
+
+#[test]
+fn reader_of_what_is_removed_meanwhile_is_told_that_it_is_out_of_range() {
+    (0..40).for_each(|seed| simulate_seed(seed, reads_what_is_removed));
 }

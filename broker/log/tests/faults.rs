@@ -285,6 +285,48 @@ fn a_rotten_log_keeps_everything_but_the_damaged_batches() {
     }
 }
 
+/// Another life after a power loss, in which checkpoints of this name cannot be read.
+async fn without(handle: &SimHandle, node: SimNode, checkpoint: &str) -> (Dir, Log<SimRuntime>) {
+    handle.power_loss(node).unwrap();
+    handle.start(node).unwrap();
+    let path = PathBuf::from("/data").join(checkpoint);
+    let file = handle.runtime(node).disk().open(&path, OpenOptions::REPLACE).await.unwrap();
+    burnin_runtime::File::write_at(&file, 0, vec!["0\n0\n".into()]).await.unwrap();
+    let dir = open(&handle.runtime(node)).await;
+    let log = dir.log(&tp()).unwrap();
+    (dir, log)
+}
+
+#[test]
+fn damage_before_another_segment_is_no_torn_tail_without_a_recovery_point_either() {
+    simulate(|handle, node| async move {
+        let (dir, log) = rotten(&handle, node, true, "0000000.log", 1).await;
+        let (good, bad) = read_all(&log).await;
+        assert!(!bad.is_empty());
+        drop((dir, log));
+        let (_dir, log) = without(&handle, node, "recovery-point-offset-checkpoint").await;
+        assert_eq!(read_all(&log).await, (good, bad));
+    });
+}
+
+#[test]
+fn log_without_a_start_begins_behind_what_an_interrupted_retention_left() {
+    simulate(|handle, node| async move {
+        let (dir, log) = rotten(&handle, node, true, ".snapshot", 1).await;
+        let (segments, end) = (log.segment_offsets(), log.end_offset());
+        log.delete_records_before(segments[3]).await.unwrap();
+        drop((dir, log));
+        // the first one of three is there again, as if its new name had not reached the disk
+        let path = |base: i64, suffix: &str| PathBuf::from(format!("/data/orders-0/{base:020}.log{suffix}"));
+        let disk = handle.runtime(node).disk().clone();
+        disk.rename(&path(segments[0], ".deleted"), &path(segments[0], "")).await.unwrap();
+        disk.sync_dir(Path::new("/data/orders-0")).await.unwrap();
+        let (_dir, log) = without(&handle, node, "log-start-offset-checkpoint").await;
+        assert_eq!((log.start_offset(), log.end_offset()), (segments[3], end));
+        assert_eq!(read_all(&log).await, ((segments[3]..end).collect(), vec![]));
+    });
+}
+
 #[test]
 fn a_torn_tail_is_cut_and_the_log_goes_on() {
     simulate(|handle, node| async move {
