@@ -1,5 +1,6 @@
 //! DescribeCluster (KIP-700), and the brokers as clients see them.
 
+use crate::reply::Reply;
 use crate::shared::{Client, Shared};
 use burnin_core::metadata::Image;
 use burnin_runtime::{Runtime, timeout};
@@ -9,6 +10,7 @@ use burnin_wire::kafka::messages::describe_cluster_response::{
     DescribeClusterBroker, DescribeClusterResponse,
 };
 use burnin_wire::{ErrorCode, Response, StrBytes};
+use std::sync::Arc;
 
 /// A broker as a client of one listener sees it.
 pub(crate) struct Node {
@@ -98,27 +100,75 @@ fn described<R: Runtime>(
 }
 
 /// Answers DescribeCluster on a controller listener (KIP-919): the controllers that have registered, and who of them
-/// is active.
+/// is active. Waits while nobody is known to be: Java's client, told so, does not ask again and waits in vain.
 pub(super) fn describe_controllers<R: Runtime>(
-    shared: &Shared<R>,
-    client: &Client,
+    shared: &Arc<Shared<R>>,
+    client: Client,
     version: i16,
     request: &DescribeClusterRequest,
-) -> Response {
-    let mut response = match described(shared, version, request, CONTROLLERS) {
+) -> Reply<R> {
+    let response = match described(shared, version, request, CONTROLLERS) {
         Ok(response) => response,
-        Err(response) => return (*response).into(),
+        Err(response) => return Reply::Now((*response).into()),
     };
+    if has_active_controller(shared, &client) {
+        return Reply::Now(with_controllers(shared, &client, response));
+    }
+    let shared = shared.clone();
+    Reply::Reading(Box::pin(async move {
+        active_controller(&shared, &client).await;
+        with_controllers(&shared, &client, response)
+    }))
+}
+
+fn with_controllers<R: Runtime>(
+    shared: &Shared<R>,
+    client: &Client,
+    mut response: DescribeClusterResponse,
+) -> Response {
+    response.brokers = controllers(shared, client, &shared.image.read()).collect();
+    response.controller_id = BrokerId(shared.quorum.leader().leader.unwrap_or(-1));
+    response.into()
+}
+
+/// The controllers that have registered, under their addresses on the client's listener.
+fn controllers<R: Runtime>(
+    shared: &Shared<R>,
+    client: &Client,
+    image: &Image,
+) -> impl Iterator<Item = DescribeClusterBroker> {
     let listener = &shared.listeners[client.listener].name;
-    let image = shared.image.read();
-    let controllers = image.controllers().iter().filter_map(|(id, controller)| {
+    image.controllers().iter().filter_map(move |(id, controller)| {
         let (_, host, port) = controller.endpoints.iter().find(|(name, ..)| name == listener)?;
         let node = DescribeClusterBroker::default().with_broker_id(BrokerId(*id));
         Some(node.with_host(super::text(host.as_str())).with_port(i32::from(*port)))
-    });
-    response.brokers = controllers.collect();
-    response.controller_id = BrokerId(shared.quorum.leader().leader.unwrap_or(-1));
-    response.into()
+    })
+}
+
+/// Whether this node knows of an active controller, and where it is.
+fn has_active_controller<R: Runtime>(shared: &Shared<R>, client: &Client) -> bool {
+    let leader = shared.quorum.leader().leader;
+    leader
+        .is_some_and(|id| controllers(shared, client, &shared.image.read()).any(|node| node.broker_id == id))
+}
+
+/// Waits until [`has_active_controller`].
+async fn active_controller<R: Runtime>(shared: &Shared<R>, client: &Client) {
+    let (mut leader, mut applied) = (shared.quorum.watch_leader(), shared.applied.watch());
+    let known = async {
+        loop {
+            (leader.see(), applied.see());
+            if has_active_controller(shared, client) {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = leader.changed() => {}
+                () = applied.changed() => {}
+            }
+        }
+    };
+    timeout(&shared.runtime, shared.config.quorum.forward_timeout, known).await;
 }
 
 /// Answers DescribeCluster.

@@ -31,7 +31,7 @@ pub(super) fn handle<R: Runtime>(
         Request::BeginQuorumEpoch(request) => raft::begin_epoch(shared, version, request),
         Request::EndQuorumEpoch(request) => raft::end_epoch(shared, version, request),
         Request::DescribeCluster(request) => {
-            Reply::Now(cluster::describe_controllers(shared, client, version, &request))
+            cluster::describe_controllers(shared, *client, version, &request)
         }
         Request::FetchSnapshot(request) => raft::fetch_snapshot(shared, request),
         Request::Fetch(request) => raft::fetch(shared, client, version, request),

@@ -11,7 +11,7 @@ use burnin_wire::kafka::messages::{
     add_raft_voter_request, describe_quorum_response,
 };
 use burnin_wire::{ErrorCode, Request, Response};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -480,4 +480,27 @@ async fn controllers_are_described(world: World, _seed: u64) {
 #[test]
 fn controllers_are_described_on_their_own_listener() {
     in_world(Voters::InLog, "", &[], controllers_are_described);
+}
+
+/// Java's client that is told of no active controller never asks again.
+async fn somebody_is_active(mut world: World, _seed: u64) {
+    let leader = world.until_voters(&VOTERS).await.leader;
+    let asked = VOTERS.into_iter().find(|&id| id != leader).unwrap();
+    let mut peer = Peer::connect(&world.client, SocketAddr::from((ip(asked), PORT))).await;
+    world.works("registered").await;
+    world.kill(leader);
+    let mut named = BTreeSet::new();
+    while !named.iter().any(|&id| id != leader) {
+        let request = DescribeClusterRequest::default().with_endpoint_type(2);
+        let answer = call!(peer, DescribeCluster v 1, request);
+        let ids: Vec<i32> = answer.brokers.iter().map(|node| node.broker_id.0).collect();
+        assert!(ids.contains(&answer.controller_id.0), "{:?} is not in {ids:?}", answer.controller_id);
+        named.insert(answer.controller_id.0);
+        world.client.sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[test]
+fn active_controller_is_named_as_soon_as_there_is_one() {
+    in_world(Voters::InLog, "", &[], somebody_is_active);
 }
