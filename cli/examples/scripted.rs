@@ -88,7 +88,7 @@ fn passed(job: &Job) -> RunReport {
             at_ns: fault.at.nanos(),
             for_ns: Some(fault.lasts.nanos()),
             kind: fault.action.name().to_owned(),
-            target: fault.on.as_ref().map_or(String::new(), ToString::to_string),
+            target: fault.target(),
             fired: true,
         })
         .collect();

@@ -155,16 +155,23 @@ pub struct Limits {
     /// Directory for run directories
     #[arg(long, value_name = "DIR", default_value = "target/burnin", env = "BURNIN_REPORT")]
     pub report: PathBuf,
+    #[command(flatten)]
+    pub run: RunLimit,
+}
+
+/// How long a run may take.
+#[derive(Debug, Args)]
+pub struct RunLimit {
     /// CPU time after which a single run is given up as unknown, or when it does nothing for so long; on real
     /// processes wall-clock time, and the plan's own comes on top
     #[arg(
-        long,
+        long = "run-limit",
         alias = "wall-limit",
         value_name = "DURATION",
         default_value = "2m",
         env = "BURNIN_RUN_LIMIT"
     )]
-    pub run_limit: Dur,
+    pub limit: Dur,
 }
 
 /// `burnin run`.
@@ -360,15 +367,8 @@ pub struct ZooArgs {
     /// Bugs measured at the same time [default: number of cores]
     #[arg(short, long, value_name = "N", env = "BURNIN_JOBS", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
-    /// CPU time after which a single run is given up as unknown
-    #[arg(
-        long,
-        alias = "wall-limit",
-        value_name = "DURATION",
-        default_value = "2m",
-        env = "BURNIN_RUN_LIMIT"
-    )]
-    pub run_limit: Dur,
+    #[command(flatten)]
+    pub run: RunLimit,
     /// Where to write the table, as docs/zoo.md
     #[arg(long, value_name = "FILE", env = "BURNIN_TABLE")]
     pub table: Option<PathBuf>,

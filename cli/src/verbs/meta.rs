@@ -64,14 +64,14 @@ pub fn meta(args: &MetaArgs, output: &Output) -> Result<ExitCode, Stop> {
         let mut interrupts = Interrupts::new()?;
         let mut progress = Progress::new(output, "seeds, each twice");
         let mut free: Vec<[Worker; 2]> =
-            (0..jobs).map(|_| [(); 2].map(|()| Worker::new(args.limits.run_limit))).collect();
+            (0..jobs).map(|_| [(); 2].map(|()| Worker::new(args.limits.run.limit))).collect();
         let mut running = JoinSet::new();
         let mut report = MetaReport::default();
         let mut simulated = 0;
         loop {
             while let Some(workers) = free.pop() {
                 let Some(trial) = trials.next() else { break };
-                running.spawn(twice(workers, trial, args.limits.run_limit));
+                running.spawn(twice(workers, trial, args.limits.run.limit));
             }
             let (workers, tried) = tokio::select! {
                 biased;

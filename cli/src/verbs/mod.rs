@@ -70,7 +70,8 @@ pub fn schedule_lines(plan: &Plan) -> Vec<String> {
     plan.schedule
         .iter()
         .map(|fault| {
-            let on = fault.on.as_ref().map_or(String::new(), |on| format!(" on {on}"));
+            let target = fault.target();
+            let on = if target.is_empty() { target } else { format!(" on {target}") };
             let lasts = if fault.lasts.nanos() > 0 { format!(" for {}", fault.lasts) } else { String::new() };
             format!("  {:>14}  {:<18} {}{on}{lasts}", fault.at.to_string(), fault.id, fault.action.name())
         })

@@ -93,7 +93,7 @@ impl Queue {
             audit_every: if share > 0.0 { (1.0 / share).round().max(1.0) as u64 } else { 0 },
             overrides: args.overrides.pairs(),
             chosen,
-            run_limit: args.limits.run_limit,
+            run_limit: args.limits.run.limit,
             report: args.limits.report.clone(),
             directories: Arc::new(AtomicUsize::new(args.keep_failures)),
             time_is_over: false,

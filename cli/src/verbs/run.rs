@@ -53,11 +53,11 @@ pub fn run_and_report(
     let mut report = runtime()?.block_on(async {
         let mut interrupts = Interrupts::new()?;
         let work = async {
-            let outcome = run_fresh(&job, limits.run_limit).await?;
+            let outcome = run_fresh(&job, limits.run.limit).await?;
             let mut report = outcome.report.clone();
             if report.class != Class::Pass && report.target == Target::Sim {
                 let again = Job { log: None, ..job.clone() };
-                report.verified = Some(audit::verify(&again, &outcome, limits.run_limit).await?);
+                report.verified = Some(audit::verify(&again, &outcome, limits.run.limit).await?);
             }
             Ok(report)
         };

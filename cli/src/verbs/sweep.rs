@@ -85,7 +85,7 @@ struct Sweep<'a> {
 impl Sweep<'_> {
     async fn run(mut self, jobs: usize, args: &SweepArgs) -> Result<(SweepReport, Option<ExitCode>), Stop> {
         let mut interrupts = Interrupts::new()?;
-        let mut free: Vec<Worker> = (0..jobs).map(|_| Worker::new(args.limits.run_limit)).collect();
+        let mut free: Vec<Worker> = (0..jobs).map(|_| Worker::new(args.limits.run.limit)).collect();
         let mut running = JoinSet::new();
         let deadline =
             tokio::time::sleep(args.time.map_or(Duration::from_secs(u64::from(u32::MAX)), |time| time.std()));

@@ -73,7 +73,7 @@ pub fn zoo(args: &ZooArgs, output: &Output) -> Result<ExitCode, Stop> {
     };
     let selected = select::scenarios(&args.scenarios, &args.tag, &args.overrides.pairs(), output)?;
     let selected: Arc<[Selected]> = selected.into_iter().filter(is_general).collect();
-    let budget = Budget { seeds: args.seeds, more: args.more, run_limit: args.run_limit };
+    let budget = Budget { seeds: args.seeds, more: args.more, run_limit: args.run.limit };
     let jobs = args.jobs.map_or_else(cores, usize::from);
     let mut specimens: BTreeMap<Mutant, Specimen> = BTreeMap::new();
     let stopped: Option<ExitCode> = runtime()?.block_on(async {

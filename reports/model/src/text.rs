@@ -139,7 +139,11 @@ pub fn sweep_summary(sweep: &SweepReport, paint: Paint) -> String {
     let mut out = String::new();
     let width = sweep.scenarios.keys().map(|name| name.chars().count()).max().unwrap_or(0).max(8);
     for (name, scenario) in &sweep.scenarios {
-        let (good, text) = scenario_line(scenario);
+        if sweep.interrupted && scenario.totals.runs == 0 {
+            out.push_str(&format!("{} {name:<width$}  not begun\n", paint.strong("none")));
+            continue;
+        }
+        let (good, text) = scenario_line(scenario, sweep.interrupted);
         let mark = match good {
             _ if scenario.is_skipped() => paint.strong("skip"),
             true => paint.good("ok  "),
@@ -174,7 +178,8 @@ pub fn sweep_summary(sweep: &SweepReport, paint: Paint) -> String {
     out
 }
 
-fn scenario_line(scenario: &ScenarioTotals) -> (bool, String) {
+/// Whether all is well, and the line. What an `interrupted` sweep did not come to yet is no failure.
+fn scenario_line(scenario: &ScenarioTotals, interrupted: bool) -> (bool, String) {
     let runs = plural(scenario.totals.runs, "run");
     if scenario.is_skipped() {
         return (true, format!("{runs}, all skipped: {}", lacks_what(scenario)));
@@ -198,9 +203,10 @@ fn scenario_line(scenario: &ScenarioTotals) -> (bool, String) {
             if let Some(checker) = &expectation.checker {
                 what = format!("{what} ({checker})");
             }
-            good &= expectation.found > 0;
+            good &= expectation.found > 0 || interrupted;
             parts.push(match expectation.first_seed {
                 Some(seed) => format!("{what} found in {}, first by seed {seed}", expectation.found),
+                None if interrupted => format!("{what} not found yet"),
                 None => format!("{what} NOT found within {} seeds", expectation.within_seeds),
             });
         }
@@ -208,7 +214,7 @@ fn scenario_line(scenario: &ScenarioTotals) -> (bool, String) {
     if !scenario.lacking.is_empty() {
         parts.push(lacks_what(scenario));
     }
-    for (event, count, least) in scenario.missed() {
+    for (event, count, least) in scenario.missed().filter(|_| !interrupted) {
         good = false;
         parts.push(format!("{event} happened {count} times, must {least}"));
     }

@@ -201,6 +201,22 @@ fn summary_of_a_sweep() {
 }
 
 #[test]
+fn interrupted_sweep_blames_no_scenario_for_what_it_did_not_do() {
+    let mut sweep = sweep();
+    sweep.expect("never-begun", [("recovered-unclean".to_string(), 1)].into(), None);
+    sweep.interrupted = true;
+    let summary = sweep_summary(&sweep, Paint::Plain);
+    for line in [
+        "none never-begun           not begun",
+        "ok   s15-index-off-by-one  20 runs · poll-skip not found yet",
+    ] {
+        assert!(summary.contains(line), "{summary}");
+    }
+    assert_eq!(summary.matches("FAIL").count(), 1, "{summary}");
+    assert!(summary.contains("FAIL power-loss-loop"), "{summary}");
+}
+
+#[test]
 fn negative_scenario_passes_when_caught_and_fails_the_sweep_when_not() {
     let run_with = |planted: bool, runs: Vec<RunReport>| {
         let mut sweep = SweepReport::new();

@@ -161,6 +161,20 @@ pub enum Action {
 }
 
 impl Action {
+    /// Whether it happens between two sides, which it names.
+    pub fn is_between(&self) -> bool {
+        match self {
+            Action::NetPartition { between, .. } => between.is_some(),
+            Action::NetHalfOpen { .. }
+            | Action::NetReset { .. }
+            | Action::NetEnd { .. }
+            | Action::NetSlow { .. }
+            | Action::NetLossy { .. }
+            | Action::NetBlackhole { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Its kind, as in `process.kill`.
     pub fn name(&self) -> &'static str {
         match self {

@@ -245,7 +245,8 @@ pub struct ScheduledFault {
     /// How long it lasts; zero when it is over at once.
     #[serde(default, rename = "for", skip_serializing_if = "is_zero")]
     pub lasts: Dur,
-    /// Whom it hits; absent for faults between two sides. A role is resolved when the fault fires.
+    /// Whom it hits. A role is resolved when the fault fires. Absent for faults between two sides, and for one that hits
+    /// the same nodes as the one that it accompanies, which played a role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on: Option<Selector>,
     /// The entry that it accompanies.
@@ -266,6 +267,18 @@ impl ScheduledFault {
     /// When it ends.
     pub fn ends(&self) -> Dur {
         self.at + self.lasts
+    }
+
+    /// The entry that hit the nodes that this one hits.
+    pub fn follows(&self) -> Option<&str> {
+        let is_alone = self.on.is_some() || self.action.is_between();
+        self.with.as_deref().filter(|_| !is_alone)
+    }
+
+    /// Whom it hits, in a word.
+    pub fn target(&self) -> String {
+        let on = self.on.as_ref().map(ToString::to_string);
+        on.or(self.follows().map(|with| format!("the target of {with}"))).unwrap_or_default()
     }
 
     /// The id of the scenario's fault that it is an occurrence of.

@@ -285,11 +285,14 @@ impl Scheduler<'_> {
         entropy: &mut Entropy,
     ) -> ScheduledFault {
         let lasts = fault.lasts.map_or(Dur::ZERO, |lasts| lasts.draw(entropy));
-        let on = match (fault.kind.sides(), host.and_then(|host| host.on.clone()), &fault.on) {
-            (Some(_), _, _) => None,
-            (None, _, Some(on)) => Some(self.pick(on, entropy)),
-            (None, Some(on), None) => Some(on),
-            (None, None, None) => Some(self.pick(&Selector::AnyBroker, entropy)),
+        let on = match (&fault.on, host) {
+            _ if fault.kind.sides().is_some() => None,
+            (Some(on), _) => Some(self.pick(on, entropy)),
+            // whoever played the role then
+            (None, Some(ScheduledFault { on: Some(role), .. })) if role.is_role() => None,
+            (None, Some(ScheduledFault { on: Some(on), .. })) => Some(on.clone()),
+            (None, Some(host)) if host.follows().is_some() => None,
+            (None, _) => Some(self.pick(&Selector::AnyBroker, entropy)),
         };
         let mut needs = vec![fault.kind.capability()];
         needs.extend(fault.needs.iter().copied().filter(|need| *need != fault.kind.capability()));

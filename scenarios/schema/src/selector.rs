@@ -88,6 +88,11 @@ impl Selector {
         matches!(self, Selector::Client(_) | Selector::AnyClient | Selector::AllClients)
     }
 
+    /// Whether who it is shows when a fault fires, and may be another one a moment later.
+    pub fn is_role(&self) -> bool {
+        matches!(self, Selector::Controller | Selector::AnyVoter) || self.partition().is_some()
+    }
+
     /// The partition that it speaks of.
     pub fn partition(&self) -> Option<&PartitionRef> {
         match self {

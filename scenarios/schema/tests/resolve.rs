@@ -164,6 +164,29 @@ fn what_can_be_drawn_is_drawn_and_roles_stay() {
     assert_eq!(clients.into_iter().collect::<Vec<_>>(), ["client(1)", "client(2)", "client(3)"]);
 }
 
+#[test]
+fn what_accompanies_a_fault_on_a_role_hits_the_same_nodes() {
+    let fault = |id: &str, more: &str| {
+        format!("[[fault]]\nid = \"{id}\"\nkind = \"clock.jump\"\nby = \"1s\"\n{more}\n")
+    };
+    let leader = fault("leader", "on = \"leader(orders/0)\"\nat = \"1s\"\nfor = \"1s\"");
+    let same = fault("same", "with = \"leader\"\nafter_end = \"1s\"");
+    let again = fault("again", "with = \"same\"");
+    let next = fault("next", "with = \"leader\"\non = \"leader(orders/0)\"");
+    let drawn = fault("drawn", "at = \"1s\"");
+    let as_drawn = fault("as-drawn", "with = \"drawn\"");
+    let plan = scenario(&[&leader, &same, &again, &next, &drawn, &as_drawn]).resolve(Seed(1));
+    let target = |id| {
+        let entry = &of(&plan, id)[0];
+        (entry.follows(), entry.target())
+    };
+    assert_eq!(target("leader"), (None, "leader(orders/0)".to_owned()));
+    assert_eq!(target("same"), (Some("leader#1"), "the target of leader#1".to_owned()));
+    assert_eq!(target("again"), (Some("same#1"), "the target of same#1".to_owned()));
+    assert_eq!(target("next"), (None, "leader(orders/0)".to_owned()));
+    assert_eq!(target("as-drawn"), target("drawn"));
+}
+
 /// The example with these properties of brokers and this configuration of its topic.
 fn configured(properties: &str, config: &str) -> Scenario {
     let text = format!("{BASE}{CUT}{AGAIN}{SLOW}")

@@ -75,13 +75,15 @@ impl<C: Cluster> Faults for SimFaults<'_, C> {
     async fn apply(
         &mut self,
         entry: &ScheduledFault,
+        hit: &[String],
         held: &AllHeld<Undo>,
     ) -> Result<Option<Applied<Undo>>, String> {
-        let Some((nodes, Done { undo, detail })) = self.try_apply(entry, held).await? else {
+        let Some((nodes, targets, Done { undo, detail })) = self.try_apply(entry, hit, held).await? else {
             return Ok(None);
         };
-        let on = nodes.iter().map(|node| self.sim.name(*node).to_string()).collect();
-        Ok(Some(Applied { on, detail, undo: undo.map(|what| Undo { nodes, what }) }))
+        let names = |nodes: &[SimNode]| nodes.iter().map(|node| self.sim.name(*node).to_string()).collect();
+        let (on, targets) = (names(&nodes), names(&targets));
+        Ok(Some(Applied { on, targets, detail, undo: undo.map(|what| Undo { nodes, what }) }))
     }
 
     async fn undo(&mut self, undo: Undo, held: &AllHeld<Undo>) -> Result<Vec<Restart>, String> {
@@ -147,19 +149,24 @@ impl<'a, C: Cluster> SimFaults<'a, C> {
         self.cast.broker(node).expect("a machine of the cast")
     }
 
-    /// Applies an entry if its target is there and the budget has room.
+    /// Applies an entry if its target is there and the budget has room; gives the nodes that it hit, and its targets.
     async fn try_apply(
         &mut self,
         entry: &ScheduledFault,
+        hit: &[String],
         held: &AllHeld<Undo>,
-    ) -> Result<Option<(Vec<SimNode>, Done)>, String> {
+    ) -> Result<Option<(Vec<SimNode>, Vec<SimNode>, Done)>, String> {
         let mut pick = |count: usize| self.entropy.below(count as u64) as usize;
         let targets = match &entry.on {
             Some(selector) => match self.cast.resolve(selector, self.cluster, &mut pick) {
                 Ok(nodes) => nodes,
                 Err(_) => return Ok(None),
             },
-            None => Vec::new(),
+            None => self
+                .cast
+                .nodes()
+                .filter(|node| hit.iter().any(|name| *name == *self.sim.name(*node)))
+                .collect(),
         };
         let brokers: Vec<Broker> = targets.iter().filter_map(|node| self.cast.on(*node)).collect();
         let edges = match &entry.action {
@@ -196,7 +203,7 @@ impl<'a, C: Cluster> SimFaults<'a, C> {
             return Ok(None);
         }
         let sim = &self.sim;
-        let mut nodes = targets.clone();
+        let (mut nodes, aimed_at) = (targets.clone(), targets.clone());
         let applied = match &entry.action {
             Action::ProcessKill {} | Action::ProcessPowerLoss {} | Action::ProcessWipe {} => {
                 for broker in &brokers {
@@ -337,7 +344,7 @@ impl<'a, C: Cluster> SimFaults<'a, C> {
                 self.cluster.record(FaultEvent::Other { kind: kind.clone(), node });
             }
         }
-        Ok(Some((nodes, applied)))
+        Ok(Some((nodes, aimed_at, applied)))
     }
 
     fn sides(&mut self, a: &Selector, b: &Selector) -> Option<(Vec<SimNode>, Vec<SimNode>)> {

@@ -69,6 +69,11 @@ impl Cast {
         self.brokers.iter().chain(&self.controllers).copied()
     }
 
+    /// The nodes of all machines, those of clients last.
+    pub fn nodes(&self) -> impl Iterator<Item = SimNode> + '_ {
+        self.machines().map(|broker| broker.node).chain(self.clients.iter().copied())
+    }
+
     /// The broker or controller with this `node.id`.
     pub fn broker(&self, id: NodeId) -> Option<Broker> {
         self.machines().find(|broker| broker.id == id)

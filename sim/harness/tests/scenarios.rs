@@ -2,6 +2,10 @@
 //! must find a planted bug.
 //! `burnin sweep` runs many more seeds of the same files.
 
+use burnin_cluster::RunOptions;
+use burnin_scenario::{Scenario, Seed};
+use std::path::Path;
+
 /// A test of a scenario that must pass, with nothing said but its name.
 macro_rules! passes {
     ($($name:ident $file:literal $seeds:literal;)*) => {
@@ -97,4 +101,24 @@ fn report_tells_what_happened(run: burnin::Run) -> burnin::Result {
     assert!(report.checked.get("B2").is_some_and(|facts| *facts > 0), "{:?}", report.checked);
     assert!(report.fired_count() > 0 && !run.plan().schedule.is_empty());
     run.check()
+}
+
+/// The replica whose disk rots is the one that dies, whoever else follows.
+#[test]
+fn what_accompanies_a_fault_on_a_role_hits_the_same_node() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let scenario = Scenario::load(&root.join("scenarios/replication/bit-rot-then-election.toml")).unwrap();
+    let mut pairs = 0;
+    for seed in 0..4 {
+        let faults = burnin_cluster::run(&scenario.resolve(Seed(seed)), &RunOptions::default()).report.faults;
+        let fired = |kind| faults.iter().filter(move |fault| fault.fired && fault.kind == kind);
+        for rot in fired("disk.bit_rot") {
+            // another fault kills the leader, later
+            let soon = rot.at_ns..rot.at_ns + 2_100_000_000;
+            let Some(kill) = fired("process.kill").find(|kill| soon.contains(&kill.at_ns)) else { continue };
+            assert!(rot.target.starts_with(&format!("{} ", kill.target)), "seed {seed}: {faults:#?}");
+            pairs += 1;
+        }
+    }
+    assert!(pairs > 0);
 }

@@ -97,6 +97,12 @@ impl Cluster {
         self.members.iter().find(|member| member.id == id).expect("a node of the plan")
     }
 
+    /// The nodes with these names.
+    pub fn named(&self, names: &[String]) -> Vec<NodeId> {
+        let those = self.members.iter().filter(|member| names.contains(&member.node.name));
+        those.map(|member| member.id).collect()
+    }
+
     /// Kills whatever runs. Completes when all are gone.
     pub async fn kill_all(&self) {
         for member in self.members.iter().filter(|member| member.node.is_up()) {

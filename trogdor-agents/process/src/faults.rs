@@ -59,12 +59,21 @@ impl Faults for ProcessFaults<'_> {
     async fn apply(
         &mut self,
         entry: &ScheduledFault,
+        hit: &[String],
         held: &AllHeld<Undo>,
     ) -> Result<Option<Applied<Undo>>, String> {
-        let selector = entry.on.as_ref().ok_or("it hits nobody")?;
         let entropy = &mut self.entropy;
         let pick = |count: usize| entropy.below(count as u64) as usize;
-        let Ok(nodes) = self.cluster.resolve(selector, pick).await else { return Ok(None) };
+        let nodes = match &entry.on {
+            Some(selector) => match self.cluster.resolve(selector, pick).await {
+                Ok(nodes) => nodes,
+                Err(_) => return Ok(None),
+            },
+            None => self.cluster.named(hit),
+        };
+        if nodes.is_empty() {
+            return Err("it hits nobody".to_owned());
+        }
         if self.over_budget(&nodes, held) {
             return Ok(None);
         }
@@ -74,12 +83,17 @@ impl Faults for ProcessFaults<'_> {
         if !members.iter().all(|member| member.node.is_up() && (paused_too || !member.node.is_paused())) {
             return Ok(None);
         }
-        let on = members.iter().map(|member| member.node.name.clone()).collect();
+        let on: Vec<String> = members.iter().map(|member| member.node.name.clone()).collect();
         let mut what = None;
         for member in members {
             what = self.hit(&entry.action, member).await?;
         }
-        Ok(Some(Applied { on, detail: String::new(), undo: what.map(|what| Undo { nodes, what }) }))
+        Ok(Some(Applied {
+            targets: on.clone(),
+            on,
+            detail: String::new(),
+            undo: what.map(|what| Undo { nodes, what }),
+        }))
     }
 
     async fn undo(&mut self, undo: Undo, _held: &AllHeld<Undo>) -> Result<Vec<Restart>, String> {

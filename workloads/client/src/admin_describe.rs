@@ -81,12 +81,9 @@ fn is_there(code: i16) -> Result<bool, crate::admin::Refusal> {
 fn described_partitions(topic: DescribeTopicPartitionsResponseTopic) -> DescribedTopic {
     let mut partitions = topic.partitions;
     partitions.sort_unstable_by_key(|partition| partition.partition_index);
-    let partitions = partitions.into_iter().map(|partition| PartitionInfo {
-        leader: (partition.leader_id.0 >= 0).then_some(partition.leader_id.0),
-        leader_epoch: partition.leader_epoch,
-        replicas: partition.replica_nodes.iter().map(|node| node.0).collect(),
-        isr: partition.isr_nodes.iter().map(|node| node.0).collect(),
-        error_code: partition.error_code,
+    let partitions = partitions.iter().map(|p| {
+        let leader = (p.leader_id, p.leader_epoch);
+        PartitionInfo::new(leader, &p.replica_nodes, &p.isr_nodes, p.error_code)
     });
     DescribedTopic { id: topic.topic_id, partitions: partitions.collect() }
 }

@@ -6,7 +6,7 @@
 //! was deleted and created again: its epochs begin anew.
 
 use burnin_wire::StrBytes;
-use burnin_wire::kafka::messages::MetadataResponse;
+use burnin_wire::kafka::messages::{BrokerId, MetadataResponse};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -49,6 +49,19 @@ pub struct PartitionInfo {
     pub isr: Vec<i32>,
     /// Kafka's error code for this partition.
     pub error_code: i16,
+}
+
+impl PartitionInfo {
+    pub(crate) fn new(
+        (leader, leader_epoch): (BrokerId, i32),
+        replicas: &[BrokerId],
+        isr: &[BrokerId],
+        error_code: i16,
+    ) -> PartitionInfo {
+        let ids = |nodes: &[BrokerId]| nodes.iter().map(|node| node.0).collect();
+        let leader = (leader.0 >= 0).then_some(leader.0);
+        PartitionInfo { leader, leader_epoch, replicas: ids(replicas), isr: ids(isr), error_code }
+    }
 }
 
 /// A topic as the metadata describes it.
@@ -186,8 +199,8 @@ impl Metadata {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burnin_wire::kafka::messages::TopicName;
     use burnin_wire::kafka::messages::metadata_response::{MetadataResponsePartition, MetadataResponseTopic};
-    use burnin_wire::kafka::messages::{BrokerId, TopicName};
 
     fn answer(id: u128, partitions: &[(i32, i32, i32)]) -> MetadataResponse {
         let partitions = partitions.iter().map(|(index, leader, epoch)| {

@@ -18,6 +18,8 @@ use std::time::Duration;
 pub struct Applied<U> {
     /// The names of the nodes that it hit.
     pub on: Vec<String>,
+    /// Of those that `on` selected: a cut hits both of its ends.
+    pub targets: Vec<String>,
     /// What exactly it did, where that was not known before.
     pub detail: String,
     /// What must be undone at its end.
@@ -58,10 +60,12 @@ pub trait Faults {
     /// Which nodes are down although nobody told them to, and why.
     fn obituaries(&self) -> Vec<String>;
 
-    /// Applies an entry; `None` when it has to wait for its target or for the budget.
+    /// Applies an entry; `None` when it has to wait for its target or for the budget. `hit` are the targets
+    /// of the one that it follows.
     fn apply(
         &mut self,
         entry: &ScheduledFault,
+        hit: &[String],
         held: &AllHeld<Self::Undo>,
     ) -> impl Future<Output = Result<Option<Applied<Self::Undo>>, String>>;
 
@@ -94,13 +98,16 @@ pub struct Injector<'a, R: Runtime, F: Faults> {
     schedule: Schedule<'a>,
     held: AllHeld<F::Undo>,
     fired: Vec<Fired>,
+    /// Whom the entries that began were aimed at.
+    targets: BTreeMap<&'a str, Vec<String>>,
 }
 
 impl<'a, R: Runtime, F: Faults> Injector<'a, R, F> {
     /// For a plan that has not begun.
     pub fn new(runtime: R, plan: &'a Plan, faults: F) -> Self {
         let schedule = Schedule::new(&plan.schedule);
-        Injector { runtime, plan, faults, schedule, held: BTreeMap::new(), fired: Vec::new() }
+        let (held, fired, targets) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+        Injector { runtime, plan, faults, schedule, held, fired, targets }
     }
 
     /// Says what happened of the schedule.
@@ -190,8 +197,11 @@ impl<'a, R: Runtime, F: Faults> Injector<'a, R, F> {
     /// Begins an entry; `false` when it has to wait.
     async fn try_begin(&mut self, index: usize) -> Result<bool, String> {
         let entry = &self.plan.schedule[index];
-        let applied = self.faults.apply(entry, &self.held).await.map_err(|why| failed(entry, &why))?;
-        let Some(Applied { on, detail, undo }) = applied else { return Ok(false) };
+        let before = entry.follows().and_then(|id| self.targets.get(id));
+        let hit = before.map_or(&[][..], Vec::as_slice);
+        let applied = self.faults.apply(entry, hit, &self.held).await.map_err(|why| failed(entry, &why))?;
+        let Some(Applied { on, targets, detail, undo }) = applied else { return Ok(false) };
+        self.targets.insert(&entry.id, targets);
         let now = self.runtime.now();
         let kind = entry.action.name().to_owned();
         tracing::info!(fault = entry.id, kind, ?on, detail, "fault begins");

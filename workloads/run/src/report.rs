@@ -227,7 +227,7 @@ fn fault_lines(plan: &Plan, ended: &Ended) -> Vec<FaultLine> {
             at_ns: entry.at.nanos(),
             for_ns: (entry.lasts.nanos() > 0).then(|| entry.lasts.nanos()),
             kind: entry.id.clone(),
-            target: entry.on.as_ref().map(ToString::to_string).unwrap_or_default(),
+            target: entry.target(),
             fired: false,
         });
     }

@@ -157,7 +157,8 @@ async fn active_controller<R: Runtime>(shared: &Shared<R>, client: &Client) {
     let (mut leader, mut applied) = (shared.quorum.watch_leader(), shared.applied.watch());
     let known = async {
         loop {
-            (leader.see(), applied.see());
+            leader.see();
+            applied.see();
             if has_active_controller(shared, client) {
                 return;
             }
