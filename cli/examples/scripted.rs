@@ -30,6 +30,9 @@ const SCRIPTED: Execute = |job| {
     let expect = job.plan.expect.as_ref().filter(|expect| !expect.near_miss);
     let real_bug = std::env::var("BURNIN_SCRIPT").is_ok_and(|script| script == "real-bug");
     if let Some(expect) = expect {
+        if job.armed {
+            report.happened.insert("mutant-reached".to_owned(), 1);
+        }
         if seed == 3 && (job.armed || real_bug) {
             let anomaly = expect.anomaly.clone().unwrap_or_default();
             violate(&mut report, Class::Safety, expect.checker.as_deref().unwrap_or_default(), &anomaly);

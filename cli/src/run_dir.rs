@@ -1,6 +1,7 @@
 //! Run directories: `target/burnin/<scenario>/<time>-<seed>/`, with `latest` beside them.
 
 use crate::output::Stop;
+use crate::work_dir::LOG;
 use burnin_report::RunReport;
 use burnin_scenario::Plan;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ impl RunDir {
 
     /// Where the nodes' logs go.
     pub fn log(&self) -> PathBuf {
-        self.path.join("log")
+        self.path.join(LOG)
     }
 
     /// Writes the result and lets `latest` point here.

@@ -10,6 +10,9 @@ use std::time::Duration;
 
 const LOCK: &str = "owner";
 
+/// What a run writes of itself, in its own directory or in this one; its history is beside it.
+pub const LOG: &str = "log";
+
 /// How often removing is tried: a process that was just killed may still write.
 const TRIES: u32 = 50;
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
@@ -46,9 +49,14 @@ impl WorkDir {
         &self.path
     }
 
-    /// Moves it into the directory of its run, as evidence. What cannot be moved is removed.
+    /// Moves it into the directory of its run, as evidence, and what the run itself wrote in it beside it. What cannot be
+    /// moved is removed.
     pub fn keep_in(self, run: &Path) {
-        let _ = std::fs::rename(&self.path, run.join("nodes"));
+        let nodes = run.join("nodes");
+        let _ = std::fs::rename(&self.path, &nodes);
+        for own in [LOG.to_owned(), format!("{LOG}.history")] {
+            let _ = std::fs::rename(nodes.join(&own), run.join(&own));
+        }
     }
 }
 

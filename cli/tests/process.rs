@@ -298,7 +298,13 @@ fn data_that_a_broken_broker_wiped_is_found_as_lost() {
     let violations = report["violations"].as_array().unwrap();
     let lost = violations.iter().any(|one| one["checker"] == "B2" && one["anomaly"] == "lost-write");
     assert!(lost, "{report:#}");
-    assert!(latest.join("nodes/broker-1/data/meta.properties").exists(), "what a failed run wrote is kept");
+    let kept = ["nodes/broker-1/data/meta.properties", "log.history"];
+    let all_kept = || kept.iter().all(|name| latest.join(name).exists());
+    assert!(all_kept(), "what a failed run wrote is kept");
+    std::fs::remove_dir_all(bench.report().join("wiped")).unwrap();
+    let run = bench.run(&["sweep", &scenario, "--seeds", "1", "--broker", broken]);
+    assert_eq!(run.code, 10, "{}", run.all);
+    assert!(all_kept(), "a sweep keeps the same");
     bench.nothing_is_left();
 }
 

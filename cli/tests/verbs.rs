@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Ran, burnin, command, finished};
-use serde_json::Value;
+use serde_json::{Value, json as value};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -283,6 +283,24 @@ fn flags_come_from_the_environment_as_well() {
     let run = finished(output);
     assert_eq!(run.code, 0, "{}", run.all);
     assert_eq!(json(&run.out)["scenarios"]["kill-loop"]["totals"]["runs"], 1);
+}
+
+#[test]
+fn a_find_of_the_zoo_is_one_that_is_not_there_without_the_bug() {
+    let arguments =
+        ["zoo", "S01", "--scenario", KILL_LOOP, "--seeds", "20", "--more", "10", "--format", "json"];
+    let run = burnin(&arguments);
+    assert_eq!(run.code, 0, "{}", run.all);
+    let found = json(&run.out);
+    assert_eq!(
+        (&found["detected"], &found["first"], &found["seeds"]),
+        (&value!(true), &value!("kill-loop@3"), &value!(4))
+    );
+    assert_eq!((&found["runs"], &found["reached"], &found["found"]), (&value!(10), &value!(10), &value!(1)));
+
+    let run = finished(command(&arguments).env("BURNIN_SCRIPT", "real-bug").output().unwrap());
+    assert_eq!(run.code, 10, "{}", run.all);
+    assert!(run.err.contains("kill-loop@3 fails without S01 as well"), "{}", run.all);
 }
 
 #[test]

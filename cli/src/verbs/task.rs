@@ -8,7 +8,7 @@ use crate::output::Stop;
 use crate::place::Chosen;
 use crate::pool::{Worker, run_fresh};
 use crate::run_dir::RunDir;
-use crate::work_dir::WorkDir;
+use crate::work_dir::{LOG, WorkDir};
 use burnin_report::{Class, Expectation, RunReport};
 use burnin_scenario::Dur;
 use std::path::PathBuf;
@@ -67,7 +67,8 @@ impl Task {
 
     /// Real processes cannot be asked for the same run again; what they wrote is kept instead when they failed.
     async fn on_processes(&self, worker: &mut Worker, place: Place, work: WorkDir) -> Result<Finished, Stop> {
-        let mut report = worker.run(&Job { place, ..self.job.clone() }).await?.report;
+        let log = Some(work.path().join(LOG));
+        let mut report = worker.run(&Job { place, log, ..self.job.clone() }).await?.report;
         report.reproduce = self.reproduce.clone();
         if !report.class.is_fine() && self.expectation.is_none() && self.may_make_directory() {
             let directory = RunDir::create(&self.report, &self.job.plan)?;

@@ -97,8 +97,8 @@ pub enum StopOn {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
-    /// How many brokers may be dead, cut off, paused or skewed at the same time, over all faults. A fault that
-    /// would exceed it waits, and the report counts the waits.
+    /// How many brokers may be dead, cut off, paused or on a failing disk at the same time, over all faults. A fault
+    /// that would exceed it waits, and the report counts the waits.
     #[schemars(range(min = 0, max = 7))]
     pub brokers_impaired: u32,
 }
@@ -216,7 +216,7 @@ pub struct SimTarget {
 pub struct NetworkModel {
     /// How long a segment travels.
     pub latency: DurRange,
-    /// Bytes per second in each direction of a connection.
+    /// Bytes per second each way between two nodes, for all their connections together.
     pub bandwidth: Size,
 }
 

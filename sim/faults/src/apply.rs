@@ -21,6 +21,8 @@ const AFTERMATH: Duration = Duration::from_secs(1);
 pub struct Undo {
     nodes: Vec<SimNode>,
     what: What,
+    /// The rest of the fault's own random stream.
+    entropy: Entropy,
 }
 
 enum What {
@@ -41,6 +43,7 @@ pub struct SimFaults<'a, C: Cluster> {
     cast: &'a Cast,
     cluster: &'a C,
     plan: &'a Plan,
+    /// What is left to draw when a fault fires: a stream of its own for each entry, so that none moves another's draws.
     entropy: Entropy,
 }
 
@@ -83,18 +86,22 @@ impl<C: Cluster> Faults for SimFaults<'_, C> {
         };
         let names = |nodes: &[SimNode]| nodes.iter().map(|node| self.sim.name(*node).to_string()).collect();
         let (on, targets) = (names(&nodes), names(&targets));
-        Ok(Some(Applied { on, targets, detail, undo: undo.map(|what| Undo { nodes, what }) }))
+        Ok(Some(Applied {
+            on,
+            targets,
+            detail,
+            undo: undo.map(|what| Undo { nodes, what, entropy: self.entropy.clone() }),
+        }))
     }
 
     async fn undo(&mut self, undo: Undo, held: &AllHeld<Undo>) -> Result<Vec<Restart>, String> {
-        let mut restarts = Vec::new();
+        let (mut restarts, mut entropy) = (Vec::new(), undo.entropy);
         match undo.what {
             What::Start(brokers) => {
                 // Machines that went down together come up one after the other, in any order.
                 let alone = brokers.len() == 1;
                 for broker in brokers {
-                    let late =
-                        if alone { Duration::ZERO } else { self.entropy.duration(Duration::ZERO, STAGGER) };
+                    let late = if alone { Duration::ZERO } else { entropy.duration(Duration::ZERO, STAGGER) };
                     restarts.push((late, broker.id));
                 }
             }
@@ -156,6 +163,7 @@ impl<'a, C: Cluster> SimFaults<'a, C> {
         hit: &[String],
         held: &AllHeld<Undo>,
     ) -> Result<Option<(Vec<SimNode>, Vec<SimNode>, Done)>, String> {
+        self.entropy = self.sim.entropy(&format!("faults/{}", entry.id));
         let mut pick = |count: usize| self.entropy.below(count as u64) as usize;
         let targets = match &entry.on {
             Some(selector) => match self.cast.resolve(selector, self.cluster, &mut pick) {

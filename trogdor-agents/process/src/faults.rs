@@ -4,8 +4,8 @@ use crate::cluster::{Cluster, Member};
 use crate::node::Stopped;
 use burnin_history::{Event, FaultEvent, NodeId};
 use burnin_run::{AllHeld, Applied, Faults, Restart};
-use burnin_runtime::{Entropy, Instant, Runtime};
-use burnin_scenario::{Action, Plan, ScheduledFault};
+use burnin_runtime::{Instant, Runtime};
+use burnin_scenario::{Action, Plan, ScheduledFault, Seed};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ enum What {
 pub(crate) struct ProcessFaults<'a> {
     cluster: &'a Cluster,
     brokers_impaired: usize,
-    entropy: Entropy,
+    seed: Seed,
 }
 
 impl Faults for ProcessFaults<'_> {
@@ -62,7 +62,8 @@ impl Faults for ProcessFaults<'_> {
         hit: &[String],
         held: &AllHeld<Undo>,
     ) -> Result<Option<Applied<Undo>>, String> {
-        let entropy = &mut self.entropy;
+        // What is left to draw when a fault fires comes from the plan's seed, as far as real time allows.
+        let mut entropy = self.seed.stream(&format!("faults/{}", entry.id));
         let pick = |count: usize| entropy.below(count as u64) as usize;
         let nodes = match &entry.on {
             Some(selector) => match self.cluster.resolve(selector, pick).await {
@@ -118,11 +119,7 @@ impl Faults for ProcessFaults<'_> {
 impl<'a> ProcessFaults<'a> {
     /// For the processes of a plan.
     pub fn new(cluster: &'a Cluster, plan: &Plan) -> Self {
-        // What is left to draw when a fault fires comes from the plan's seed, as far as real time allows.
-        let mut seed = [0; 32];
-        seed[..8].copy_from_slice(&plan.seed.0.to_le_bytes());
-        let brokers_impaired = plan.brokers_impaired as usize;
-        ProcessFaults { cluster, brokers_impaired, entropy: Entropy::from_seed(seed) }
+        ProcessFaults { cluster, brokers_impaired: plan.brokers_impaired as usize, seed: plan.seed }
     }
 
     async fn hit(&self, action: &Action, member: &Member) -> Result<Option<What>, String> {

@@ -5,6 +5,11 @@
 //! an attempt of it may have been appended. `out-of-order`: an idempotent producer's sequence behind a higher one. A
 //! gap is no anomaly here: the producer may have given up; when it was acknowledged, B2 reports it.
 //!
+//! Lawful is a record out of order that the producer was asked to write before its topic was deleted and created again:
+//! a broker that knows nothing of a producer takes any sequence for its first one (KIP-360), so that of several batches
+//! on their way to a topic by its name (before topic ids, KIP-516, reached Produce in version 13) a later one may open
+//! the new log, and the earlier one is refused, and sent again.
+//!
 //! Knowledge is dropped at a licensed loss (what is lost may be written again) and when the full re-read begins,
 //! which walks the whole log afresh.
 
@@ -49,6 +54,8 @@ struct Slot {
     retried: BTreeMap<u64, (u32, u32)>,
     /// Sequences whose attempts nobody counted.
     uncounted: IntervalSet,
+    /// Sequences below it were to be written before the topic was created again.
+    asked_before: u64,
 }
 
 impl Default for ExactlyOnce {
@@ -70,6 +77,12 @@ impl Checker for ExactlyOnce {
                 if facts.polled().is_usable() && self.reader.is_none_or(|reader| reader == *consumer) =>
             {
                 self.read(facts, at, *consumer, *tp, (*fetch_offset, *next_offset));
+            }
+            Event::TopicCreatedAgain { tp, .. } => {
+                for slot in &facts.partition(*tp).slots {
+                    let asked = facts.slot(*slot).sent.spans().last().map_or(0, |span| span.1);
+                    self.slot(*slot).asked_before = asked;
+                }
             }
             Event::FinalReadStarted { consumer } => {
                 self.reader = Some(*consumer);
@@ -170,6 +183,10 @@ impl ExactlyOnce {
         } else if let Some((last_seq, last_offset)) = behind.filter(|(seq, _)| *seq >= run.seq)
             && facts.slot(run.slot).idempotent
         {
+            if run.seq < slot.asked_before {
+                slot.last = Some((last_seq.max(run.seq_end() - 1), run.end() - 1));
+                return;
+            }
             self.out_of_order(facts, at, consumer, tp, run, (last_seq, last_offset));
         }
     }

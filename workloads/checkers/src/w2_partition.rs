@@ -389,6 +389,11 @@ impl PartitionSafety {
         let Some(state) = &told.ledger.state else { return };
         for member in state.isr.iter() {
             let Some(replica) = told.ledger.replica(NodeId(*member)) else { continue };
+            // The leader counted what a wipe took away since, and does not know.
+            let before = told.ledger.wiped.get(&NodeId(*member));
+            if before.is_some_and(|before| told.ledger.agrees_up_to(before, committed - 1)) {
+                continue;
+            }
             self.behind(told, *member, replica, committed, "is in the ISR");
         }
     }

@@ -1,4 +1,4 @@
-//! An administrator: one operation after the other, drawn from a list, with a pause after each. It moves partitions,
+//! An administrator: one operation after the other, drawn from a list, with a pause before each. It moves partitions,
 //! elects leaders, creates, deletes and re-creates topics, and alters their configuration.
 //!
 //! What it asks and what became of it goes into the history. A refusal is `NotApplied` only where no earlier attempt

@@ -1,7 +1,7 @@
 //! Where the history of a run goes: to the checkers, and to counters of what happened.
 
 use crate::voter_changes::VoterChanges;
-use burnin_checkers::CheckSet;
+use burnin_checkers::{CheckSet, Class, Violation};
 use burnin_history::{Event, Moment, Outcome, Sink};
 use burnin_runtime::{Instant, Observation};
 use burnin_scenario::{CheckKind, Plan, StopOn};
@@ -19,6 +19,10 @@ pub struct History {
     /// Records that were acknowledged.
     pub records_acked: u64,
     stop_on: StopOn,
+    /// Which anomalies the plan forbids.
+    forbids: Forbids,
+    /// Whether one was seen that ends the run.
+    must_stop: bool,
     /// Told when the run should end early.
     pub stop_early: Arc<Notify>,
     last: Moment,
@@ -31,12 +35,13 @@ pub struct History {
 impl History {
     /// For a plan: nothing has happened yet.
     pub fn new(plan: &Plan) -> Self {
-        let judged = plan.check.iter().any(|check| matches!(check.kind, CheckKind::KafkaLog { .. }));
         History {
             checks: CheckSet::new(plan.seed.0),
             happened: BTreeMap::new(),
             records_acked: 0,
-            stop_on: if judged { plan.run.stop_on } else { StopOn::Never },
+            stop_on: plan.run.stop_on,
+            forbids: Forbids::of(plan),
+            must_stop: false,
             stop_early: Arc::new(Notify::new()),
             last: 0,
             counts: BTreeMap::new(),
@@ -104,6 +109,42 @@ impl History {
     }
 }
 
+/// The anomalies that a plan's checks forbid.
+#[derive(Clone, Debug)]
+pub(crate) struct Forbids {
+    all: bool,
+    some: Vec<String>,
+}
+
+impl Forbids {
+    pub(crate) fn of(plan: &Plan) -> Forbids {
+        let mut forbids = Forbids { all: false, some: Vec::new() };
+        for check in &plan.check {
+            if let CheckKind::KafkaLog { all, forbid } = &check.kind {
+                forbids.all |= all;
+                forbids.some.extend_from_slice(forbid);
+            }
+        }
+        forbids
+    }
+
+    pub(crate) fn forbid(&self, found: &Violation) -> bool {
+        self.all || self.some.iter().any(|anomaly| anomaly == found.anomaly)
+    }
+}
+
+impl History {
+    /// Whether what was found so far ends the run early.
+    fn ends_the_run(&self) -> bool {
+        let ends = |found: &Violation| match self.stop_on {
+            StopOn::Never => false,
+            StopOn::FirstSafety => found.class == Class::Safety,
+            StopOn::FirstAny => true,
+        };
+        self.checks.violations().any(|found| ends(found) && self.forbids.forbid(found))
+    }
+}
+
 impl Sink for History {
     fn record(&mut self, at: Moment, event: &Event<'_>) {
         self.last = at;
@@ -112,9 +153,9 @@ impl Sink for History {
             let _ = writeln!(text, "{} {event:?}", Instant::from_nanos(at));
         }
         self.count(event);
-        let before = self.stop_on != StopOn::Never && self.checks.violated();
         self.checks.record(at, event);
-        if self.stop_on != StopOn::Never && !before && self.checks.violated() {
+        if !self.must_stop && self.checks.violated() && self.ends_the_run() {
+            self.must_stop = true;
             self.stop_early.notify_one();
         }
     }

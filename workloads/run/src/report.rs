@@ -1,6 +1,6 @@
 //! What came out of a run, as a report.
 
-use crate::history::History;
+use crate::history::{Forbids, History};
 use crate::outcome::{Broke, Ended};
 use burnin_checkers::{self as checkers, Verdict};
 use burnin_report::{Build, Class, Crash, FaultLine, RunReport, SCHEMA, Target, Violation};
@@ -101,16 +101,9 @@ pub fn of_run(
 
 /// The violations that the plan's checks forbid.
 fn forbidden(plan: &Plan, verdict: &Verdict, complete: bool) -> Vec<Violation> {
-    let judged = |violation: &&checkers::Violation| {
-        plan.check.iter().any(|check| match &check.kind {
-            CheckKind::KafkaLog { all, forbid } => {
-                *all || forbid.iter().any(|anomaly| anomaly == violation.anomaly)
-            }
-            _ => false,
-        })
-    };
+    let forbids = Forbids::of(plan);
     // A run that ended early was not read to its end, and that is no fault of the broker.
-    let found = verdict.violations.iter().filter(judged);
+    let found = verdict.violations.iter().filter(|violation| forbids.forbid(violation));
     found.filter(|violation| complete || violation.class == checkers::Class::Safety).map(violation).collect()
 }
 

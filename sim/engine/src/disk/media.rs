@@ -6,7 +6,7 @@
 //! the size is old, new, or anything between (a size ahead of the data reads as zeros). After a failed sync
 //! the pages are clean although the medium does not have them.
 //! Never: a byte that a sync promised is changed by a power loss; a sector is torn; a page that was not
-//! written is touched. `power_loss` asserts all three.
+//! written is touched. `power_loss` asserts where sizes, and the sectors of torn pages, come from.
 
 use burnin_runtime::Entropy;
 use bytes::{Bytes, BytesMut};

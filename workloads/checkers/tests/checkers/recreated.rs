@@ -76,3 +76,37 @@ fn what_the_new_topic_acknowledged_must_be_there() {
     story.final_read(0, &rows(0, 11, 3, 0));
     story.expect("B2", "unseen", 1);
 }
+
+#[test]
+fn record_that_was_on_its_way_to_the_old_topic_may_come_late_into_the_new_one() {
+    let mut story = recreated();
+    story.topic_id = NEW;
+    story.acked(safe(0), 11, 5, 0);
+    // Record 10, asked for before, is sent again behind those that opened the new log.
+    let log = [&rows(0, 11, 5, 0)[..], &rows(0, 10, 1, 5)[..], &rows(0, 16, 1, 6)[..]].concat();
+    story.acked(safe(0), 16, 1, 6);
+    story.poll(READER, 0, &log);
+    story.final_read(0, &log);
+    story.expect_silence();
+}
+
+#[test]
+fn records_of_the_new_topic_alone_are_in_order() {
+    let mut story = recreated();
+    story.topic_id = NEW;
+    let late = [(0, 0, 11), (1, 0, 13), (2, 0, 10), (3, 0, 12)];
+    story.maybe(safe(0), 11, 3);
+    story.seek(READER, 0);
+    story.poll(READER, 0, &late);
+    story.expect("B3", "out-of-order", 1);
+}
+
+#[test]
+fn record_that_was_on_its_way_comes_once() {
+    let mut story = recreated();
+    story.topic_id = NEW;
+    story.maybe(safe(0), 11, 1);
+    story.seek(READER, 0);
+    story.poll(READER, 0, &[(0, 0, 11), (1, 0, 10), (2, 0, 10)]);
+    story.expect("B3", "duplicate", 1);
+}

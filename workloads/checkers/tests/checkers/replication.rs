@@ -541,6 +541,23 @@ fn acknowledgement_waits_for_the_high_watermark_and_for_enough_replicas() {
 }
 
 #[test]
+fn leader_counts_what_a_wipe_took_away_and_nothing_else_of_the_replica() {
+    // Broker 2 is empty and has its log again, when broker 3 leaves the ISR and the high watermark moves.
+    let wiped = |moved: i64| {
+        let mut story = trio();
+        story.appends(&[1, 2], 0, 0);
+        story.0.fault(FaultEvent::Wiped { node: NodeId(2) });
+        story.recovers(2, 0);
+        story.appends(&[1], 10, 0);
+        story.state(1, 0, 1, &[1, 2]);
+        story.mark(1, 0, moved, true);
+        story
+    };
+    wiped(10).silent();
+    wiped(20).finds("W2", "isr-behind");
+}
+
+#[test]
 fn replicas_are_the_same_in_the_end() {
     for (differs, found) in [(true, true), (false, false)] {
         let mut story = trio();

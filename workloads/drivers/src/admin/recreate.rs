@@ -42,8 +42,14 @@ impl<R: Runtime> Administrator<R> {
                 let asking = self.admin.create_topic(&topic);
                 match self.change(&topic.name, change, asking, |id| (Outcome::Applied, *id)).await {
                     Ok(_) => break,
-                    // By an attempt that was thought lost.
-                    Err(error) if error.code() == Some(ErrorCode::TOPIC_ALREADY_EXISTS) => break,
+                    // By an attempt that was thought lost; or a controller says so that was replaced and does not know
+                    // yet that the old one is gone.
+                    Err(error) if error.code() == Some(ErrorCode::TOPIC_ALREADY_EXISTS) => {
+                        match self.admin.describe_topic(None, &topic.name).await {
+                            Ok(known) if known.id != old => break,
+                            _ => self.again(&error).await,
+                        }
+                    }
                     Err(error) => self.again(&error).await,
                 }
             }
