@@ -516,10 +516,12 @@ impl Replicas {
             }
             Observation::LogRemoved { .. } => drop(ledger.replicas.remove(&node)),
             Observation::FollowerStarted { leader_epoch, .. } => replica.epoch = *leader_epoch,
-            Observation::LeaderStarted { leader_epoch, .. } => {
+            Observation::LeaderStarted { leader_epoch, high_watermark, .. } => {
                 replica.epoch = *leader_epoch;
                 ledger.note_leader(*leader_epoch, node, at);
                 ledger.lead(node, *leader_epoch);
+                // It may know of more: what a checkpoint says that is older than a loss.
+                ledger.commit(node, (*high_watermark, *leader_epoch), at, generation);
             }
             Observation::QuorumElected { epoch, .. } => {
                 ledger.note_leader(*epoch, node, at);

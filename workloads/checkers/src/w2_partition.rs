@@ -293,6 +293,7 @@ impl PartitionSafety {
             });
         }
         self.marks.insert((told.name.clone(), told.node), (epoch, high_watermark, told.at));
+        self.in_sync(told, high_watermark);
         let Some(lost) = told.ledger.change.lost else { return };
         let lawful = lost.first.is_none_or(|(_, generation)| generation < told.generation());
         if !lawful {
@@ -330,7 +331,9 @@ impl PartitionSafety {
                 leader.tail.get(at).is_some_and(|other| other.base == batch.base && other != *batch)
             }
         };
-        let differs = follower.tail.iter().take_while(|batch| batch.last < offset).find(is_other);
+        // what is below the leader's log start is no part of the log any more
+        let counted = follower.tail.iter().skip_while(|batch| batch.last < leader.start);
+        let differs = counted.take_while(|batch| batch.last < offset).find(is_other);
         if let Some(batch) = differs {
             self.report(told, "counted-divergent", batch.base, || {
                 format!("counts replica {replica} up to {offset} in leader epoch {epoch}, which has {batch:?}, another batch than the leader,")

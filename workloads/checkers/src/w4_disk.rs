@@ -59,6 +59,8 @@ struct Log {
     power_lost: bool,
     /// Bits of its records have flipped. Above the recovery point a recovery takes that for a torn tail.
     rotted: bool,
+    /// The process that it was of has ended, and it was not recovered since.
+    at_rest: bool,
     /// Whether it was seen from a recovery on, or from its first batch: before that, nothing is known of the log.
     known: bool,
 }
@@ -174,6 +176,7 @@ impl DiskState {
         node.offline_since = None;
         for log in node.logs.values_mut() {
             log.power_lost |= power_lost;
+            log.at_rest = true;
         }
     }
 }
@@ -207,6 +210,7 @@ impl Watch<'_> {
             Observation::LogRecovered { partition, log_start_offset, log_end_offset, clean } => {
                 node.offline_since = None;
                 let log = node.logs.entry(partition.clone()).or_default();
+                log.at_rest = false;
                 self.recovered(log, partition, (*log_start_offset, *log_end_offset), *clean);
             }
             Observation::BatchAppended { partition, base_offset, last_offset, leader_epoch, crc } => {
@@ -270,6 +274,12 @@ impl Watch<'_> {
                 self.truncated(log, partition, *offset);
             }
             Observation::LogRemoved { partition } => {
+                node.logs.remove(partition);
+            }
+            // It was gone when the node started again: a crash came before it could say so.
+            Observation::PartitionGone { partition, .. }
+                if node.logs.get(partition).is_some_and(|log| log.at_rest) =>
+            {
                 node.logs.remove(partition);
             }
             Observation::LogDirOffline { .. } => node.offline_since = Some(self.at),

@@ -292,3 +292,27 @@ fn silent_for_a_lawful_life() {
     let verdict = story.verdict();
     assert_eq!(verdict.found_count(), 0, "{:#?}", verdict.violations);
 }
+
+#[test]
+fn log_of_a_deleted_topic_may_be_gone_without_a_word() {
+    for (deleted, found) in [(true, 0), (false, 1)] {
+        let mut story = half_flushed(Story::flushed());
+        // The node died while it removed the log, which is not there any more when it starts again.
+        story.power_loss();
+        if deleted {
+            story.observed(Observation::PartitionGone { partition: name(), topic_id: 7 });
+        }
+        story.observed(appended(0, 0));
+        story.expect(W4, "bad-append", found);
+    }
+}
+
+#[test]
+fn log_that_was_recovered_is_not_gone_before_it_is_removed() {
+    let mut story = half_flushed(Story::flushed());
+    story.kill();
+    story.observed(recovered(20));
+    story.observed(Observation::PartitionGone { partition: name(), topic_id: 7 });
+    story.observed(appended(0, 0));
+    story.expect(W4, "bad-append", 1);
+}

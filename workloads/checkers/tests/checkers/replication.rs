@@ -626,3 +626,43 @@ fn what_only_the_leader_acknowledged_may_go_with_it() {
         assert_eq!(lost > 0, found, "{verdict:#?}");
     }
 }
+
+#[test]
+fn what_is_below_the_log_start_of_the_leader_is_not_compared() {
+    for (start, found) in [(0, true), (20, false)] {
+        let mut story = trio();
+        story.committed(&[1, 2, 3], 0, 0);
+        story.appends(&[1], 10, 0);
+        story.state(2, 1, 1, &[2, 3]);
+        story.leads(2, 1, 10, 10);
+        story.committed(&[2, 3], 10, 1);
+        // Broker 1 cut its log where the leader's begins, and kept what it has before that.
+        story.told(2, Observation::LogStartAdvanced { partition: name(), log_start_offset: start });
+        story.follows(1, 1, 2);
+        let partition = name();
+        story.told(2, Observation::ReplicaCounted { partition, leader_epoch: 1, replica: 1, offset: 20 });
+        match found {
+            true => story.finds(W2, "counted-divergent"),
+            false => story.silent(),
+        }
+    }
+}
+
+#[test]
+fn leader_may_begin_with_a_high_watermark_that_nobody_told_of() {
+    // A checkpoint of broker 2 is older than a loss that its log has grown over since.
+    let begins = |isr: &[i32]| {
+        let mut story = trio();
+        story.committed(&[1, 2, 3], 0, 0);
+        story.appends(&[1, 2], 10, 0);
+        story.state(2, 1, 1, isr);
+        story.leads(2, 1, 20, 20);
+        story
+    };
+    let mut alone = begins(&[2]);
+    alone.appends(&[3], 10, 0);
+    alone.follows(3, 1, 2);
+    alone.mark(3, 1, 20, false);
+    alone.silent();
+    begins(&[2, 3]).finds(W2, "isr-behind");
+}
