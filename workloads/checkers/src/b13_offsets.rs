@@ -3,7 +3,8 @@
 //! * `stale-latest`: Latest is below an offset that was acknowledged, read or answered before the question was asked.
 //! * `earliest-regress`: Earliest, or a reader's log start offset, goes back. What DeleteRecords was acknowledged for
 //!   stays removed, also after a crash when the partition flushes; what retention removed may come back after one
-//!   (Kafka checkpoints the log start offset from time to time).
+//!   (Kafka checkpoints the log start offset from time to time), and with another leader: also one that was replaced
+//!   and does not know it yet removes what is old.
 //! * `high-watermark-regress`: a reader's high watermark goes back. Not for partitions that need several replicas:
 //!   there a new leader may not know it yet (KIP-207 is about ListOffsets only).
 //! * `bad-offsets`: an answer that no log can give: log start above high watermark, no Latest, a timestamp's offset
@@ -84,7 +85,9 @@ impl Checker for Offsets {
                 if let (Some(last), true) = (records.last(), facts.polled().ordered) {
                     self.log(*tp, partition).ends.raise(at, last.offset + 1);
                 }
-                self.polled(partition, *tp, at, *consumer, (*log_start_offset, *high_watermark));
+                let was_deposed = |since| was_deposed(facts, partition, since);
+                let told = (*log_start_offset, *high_watermark);
+                self.polled(partition, *tp, at, *consumer, told, was_deposed);
             }
             Event::OffsetsListed { tp, spec, invoked, offset, timestamp } => {
                 let partition = facts.partition(*tp);
@@ -96,7 +99,10 @@ impl Checker for Offsets {
                     // A leader that does not know yet that another was elected answers what it knows.
                     OffsetSpec::Latest if was_deposed(facts, partition, *invoked) => {}
                     OffsetSpec::Latest => self.latest(partition, *tp, at, *invoked, *offset),
-                    OffsetSpec::Earliest => self.earliest(partition, *tp, at, *invoked, *offset),
+                    OffsetSpec::Earliest => {
+                        let binds = !was_deposed(facts, partition, *invoked);
+                        self.earliest(partition, *tp, at, (*invoked, *offset), binds);
+                    }
                     OffsetSpec::Timestamp(asked) => {
                         if *offset >= 0 && timestamp < asked {
                             self.bad(partition, *tp, at, *offset, || {
@@ -167,6 +173,7 @@ impl Offsets {
         at: Moment,
         consumer: ConsumerId,
         (start, hw): (i64, i64),
+        was_deposed: impl Fn(Moment) -> bool,
     ) {
         let generation = facts.licence.generation();
         let crashes = self.crashes + facts.licence.leaders();
@@ -184,7 +191,7 @@ impl Offsets {
         if before.generation != generation || before.high_watermark < 0 {
             return;
         }
-        if start < before.log_start && before.crashes == crashes {
+        if start < before.log_start && before.crashes == crashes && !was_deposed(before.at) {
             self.report(EARLIEST, facts, tp, at, start, || {
                 let (was, when) = (before.log_start, At(before.at));
                 format!(
@@ -220,7 +227,14 @@ impl Offsets {
         }
     }
 
-    fn earliest(&mut self, facts: &PartitionFacts, tp: Tp, at: Moment, invoked: Moment, offset: i64) {
+    fn earliest(
+        &mut self,
+        facts: &PartitionFacts,
+        tp: Tp,
+        at: Moment,
+        (invoked, offset): (Moment, i64),
+        binds: bool,
+    ) {
         if offset < 0 {
             return self
                 .bad(facts, tp, at, offset, || format!("ListOffsets(earliest) was answered {offset}"));
@@ -228,7 +242,7 @@ impl Offsets {
         let crashed = self.crashed;
         let log = self.log(tp, facts);
         let floor = log.starts.at(invoked);
-        if Some(invoked) > crashed {
+        if binds && Some(invoked) > crashed {
             log.starts.raise(at, offset);
         }
         log.ends.raise(at, offset);

@@ -666,3 +666,33 @@ fn leader_may_begin_with_a_high_watermark_that_nobody_told_of() {
     alone.silent();
     begins(&[2, 3]).finds(W2, "isr-behind");
 }
+
+#[test]
+fn log_start_of_a_replaced_leader_binds_nobody() {
+    for (knows, found) in [(false, false), (true, true)] {
+        let mut story = trio();
+        story.committed(&[1, 2, 3], 0, 0);
+        story.state(2, 1, 1, &[2, 3]);
+        story.leads(2, 1, 10, 10);
+        if knows {
+            story.follows(1, 1, 2);
+        }
+        // Broker 1 removes what is old, and answers; broker 2 has it all.
+        for log_start_offset in [5, 5, 0] {
+            story.0.event(&Event::Polled {
+                consumer: READER,
+                tp: TP,
+                topic_id: 9,
+                fetch_offset: 10,
+                next_offset: 10,
+                log_start_offset,
+                high_watermark: 10,
+                records: &[],
+            });
+        }
+        match found {
+            true => story.finds("B13", "earliest-regress"),
+            false => story.silent(),
+        }
+    }
+}
