@@ -208,7 +208,6 @@ fn kill_9_in_a_loop_loses_nothing_and_leaves_nothing() {
     assert_eq!(
         lacking["skipped"],
         serde_json::json!([
-            "checker B16 (slow-failover)",
             "checker B17",
             "checker B18 (acked-nothing)",
             "checker W1",

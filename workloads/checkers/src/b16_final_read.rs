@@ -30,7 +30,7 @@ impl Default for FinalRead {
 
 impl Checker for FinalRead {
     fn property(&self) -> &'static Property {
-        &Property { id: "B16", seen_outside: &[UNREADABLE, "stuck"], seen_inside: &["slow-failover"] }
+        &Property { id: "B16", seen_outside: &[UNREADABLE, "stuck", "slow-failover"], seen_inside: &[] }
     }
 
     fn see(&mut self, facts: &Facts, at: Moment, event: &Event<'_>) {
